@@ -27,6 +27,11 @@ var (
 	ErrDenied = errors.New("object store access denied")
 	// ErrMismatch: the store returned or received other bytes than asked for.
 	ErrMismatch = errors.New("object store returned other bytes")
+	// ErrNoBucket: the bucket itself (or the directory) is not there. It says nothing
+	// about the objects: a volume that is not mounted must not look like lost data.
+	ErrNoBucket = errors.New("bucket does not exist")
+	// ErrBadKey: the key or prefix breaks the rules of CheckKey.
+	ErrBadKey = errors.New("illegal object key")
 )
 
 // Object describes one object of a listing or a Head.
@@ -45,7 +50,11 @@ type Body interface {
 
 // Bucket is an object store. Every call ends within ctx; drivers add no retry of
 // their own beyond one reconnect, for the caller knows what a repeat means.
-// All methods may be called concurrently.
+// All methods may be called concurrently. A call whose ctx has ended returns an
+// error that wraps ctx.Err(); where that is the deadline it is ErrUnavailable too.
+//
+// Keys obey CheckKey, and no key is a directory of another: beside "a/b" there is
+// no "a/b/c". Optional abilities are Local, Aborter and Checker.
 type Bucket interface {
 	// Put writes an object whole: after nil it exists with exactly body's bytes.
 	// Bodies above PartSize go up in equal parts. A failed Put leaves no readable
@@ -53,15 +62,16 @@ type Bucket interface {
 	Put(ctx context.Context, key string, body Body) error
 	// Get reads length bytes from position into a stream that the caller closes. It
 	// fails with ErrNotFound or ErrRange; a range that crosses the end is cut there.
-	// A short body surfaces from Read as io.ErrUnexpectedEOF.
+	// A short body surfaces from Read as io.ErrUnexpectedEOF. ctx governs the stream
+	// until it is closed. A negative position or a length below 1 is ErrRange.
 	Get(ctx context.Context, key string, position, length int64) (io.ReadCloser, error)
 	// Head returns the object's size.
 	Head(ctx context.Context, key string) (Object, error)
 	// Delete removes keys; a missing key counts as removed. It returns one error per
 	// key that was not removed, keyed by it, and a nil map when all are gone.
 	Delete(ctx context.Context, keys []string) map[string]error
-	// List calls yield with every object whose key starts with prefix, in key order,
-	// until yield returns false.
+	// List calls yield with every object whose key starts with prefix, in byte order
+	// of the keys, until yield returns false.
 	List(ctx context.Context, prefix string, yield func(Object) bool) error
 	// Name describes the store for people: "s3://bucket/prefix", "file:///dir".
 	Name() string
@@ -72,6 +82,9 @@ type BytesBody []byte
 
 // ReadAt implements io.ReaderAt.
 func (b BytesBody) ReadAt(p []byte, position int64) (int, error) {
+	if position < 0 {
+		return 0, errors.New("read at a negative position")
+	}
 	if position >= int64(len(b)) {
 		return 0, io.EOF
 	}
