@@ -1,7 +1,5 @@
 package batch
 
-import "fmt"
-
 // Record is one record of a batch; its slices are views.
 type Record struct {
 	Offset    int64
@@ -69,27 +67,26 @@ func appendBytes(p, v []byte) []byte {
 }
 
 // parser takes the fields of one record off a slice. The first field that does not
-// fit stops it: what comes after reads as zero, and err says which field it was.
+// fit stops it: what comes after reads as zero, and bad names the field.
 type parser struct {
 	p   []byte
-	err error
+	bad string
 }
 
 func (s *parser) fail(field string) {
-	if s.err == nil {
-		s.err = fmt.Errorf("%w: record's %s does not fit its size", ErrInvalid, field)
+	if s.bad == "" {
+		s.bad = field
 	}
 	s.p = nil
 }
 
-func (s *parser) int8(field string) int8 {
+// byte drops one byte.
+func (s *parser) byte(field string) {
 	if len(s.p) == 0 {
 		s.fail(field)
-		return 0
+		return
 	}
-	v := int8(s.p[0])
 	s.p = s.p[1:]
-	return v
 }
 
 func (s *parser) varint(field string) int64 {
@@ -118,43 +115,55 @@ func (s *parser) bytes(field string) []byte {
 	if n < 0 {
 		return nil
 	}
-	if int64(n) > int64(len(s.p)) {
+	if int(n) > len(s.p) {
 		s.fail(field)
 		return nil
 	}
 	v := s.p[:n:n]
 	s.p = s.p[n:]
+	if v == nil { // empty is not null, whatever it was cut from
+		v = []byte{}
+	}
 	return v
 }
 
-// parse reads the record whose bytes after the length are p into r, deltas already
-// added to the batch's base offset and timestamp. r's header slice is used again.
-func (r *Record) parse(b Batch, p []byte) error {
+// parse reads the record whose bytes after the length are p into r, with offset and
+// timestamp as they count from b's base. r's header slice is used again. It returns
+// what is wrong, "" where nothing is.
+func (r *Record) parse(b Batch, p []byte) (reason string) {
 	s := parser{p: p}
-	s.int8("attributes")
+	s.byte("attributes")
 	timestampDelta := s.varint("timestamp delta")
-	offsetDelta := s.varint32("offset delta")
-	r.Offset = b.BaseOffset() + int64(offsetDelta)
+	r.Offset = b.BaseOffset() + int64(s.varint32("offset delta"))
 	r.Timestamp = b.BaseTimestamp() + timestampDelta
 	if b.LogAppendTime() {
 		r.Timestamp = b.MaxTimestamp()
 	}
 	r.Key = s.bytes("key")
 	r.Value = s.bytes("value")
-	n := s.varint32("header count")
 	r.Headers = r.Headers[:0]
+	r.parseHeaders(&s)
+	if s.bad != "" {
+		return "its " + s.bad + " does not fit its size"
+	}
+	if len(s.p) > 0 {
+		return "bytes are left over at its end"
+	}
+	return ""
+}
+
+func (r *Record) parseHeaders(s *parser) {
+	n := s.varint32("header count")
 	if n < 0 || int(n) > len(s.p)/2 { // a header takes two bytes at least
 		s.fail("header count")
+		return
 	}
-	for ; n > 0 && s.err == nil; n-- {
+	for ; n > 0 && s.bad == ""; n-- {
 		key := s.bytes("header key")
 		if key == nil {
 			s.fail("header key")
+			return
 		}
 		r.Headers = append(r.Headers, Header{Key: string(key), Value: s.bytes("header value")})
 	}
-	if s.err == nil && len(s.p) > 0 {
-		return fmt.Errorf("%w: %d bytes left over at the end of a record", ErrInvalid, len(s.p))
-	}
-	return s.err
 }

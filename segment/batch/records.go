@@ -3,28 +3,42 @@ package batch
 import "fmt"
 
 // Records calls yield for each record in order until it returns false. Record and
-// what it points to are valid during the call only.
+// what it points to are valid during the call only, and belong to Records: what the
+// caller keeps it copies. At most maxDecompressed bytes of a compressed batch are
+// decompressed, and one record, or 64 KiB, is held at a time.
+//
+// Records does not check the CRC, nor what only a producer must obey. It returns
+// ErrInvalid for records that do not parse, ErrCompression for a codec that does not
+// exist and ErrTooLarge beyond maxDecompressed; records before the fault have been
+// yielded.
 func Records(b Batch, maxDecompressed int64, yield func(*Record) bool) error {
-	if b.Codec() != None {
-		return fmt.Errorf("%w: %s", ErrCompression, b.Codec())
+	if b.Count() < 0 {
+		return fmt.Errorf("%w: record count %d", ErrInvalid, b.Count())
+	}
+	if b.Count() == 0 && len(b) == HeaderSize {
+		return nil // compaction leaves such a batch to remember its producer by
+	}
+	var in input
+	defer in.close()
+	if err := in.open(b, maxDecompressed); err != nil {
+		return err
 	}
 	var r Record
-	p := []byte(b[HeaderSize:])
 	for i := range b.Count() {
-		size, n := Varint32(p)
-		if n == 0 || size < 0 || int64(size) > int64(len(p)-n) {
-			return fmt.Errorf("%w: size of record %d does not fit the batch", ErrInvalid, i)
+		size, ok := in.size()
+		if !ok {
+			return in.fault(i, "its size is missing or malformed")
 		}
-		if err := r.parse(b, p[n:n+int(size)]); err != nil {
-			return err
+		p := in.take(size)
+		if p == nil && size > 0 {
+			return in.fault(i, "its size does not fit the batch")
+		}
+		if reason := r.parse(b, p); reason != "" {
+			return in.fault(i, reason)
 		}
 		if !yield(&r) {
 			return nil
 		}
-		p = p[n+int(size):]
 	}
-	if len(p) > 0 {
-		return fmt.Errorf("%w: %d bytes after the last record", ErrInvalid, len(p))
-	}
-	return nil
+	return in.end()
 }

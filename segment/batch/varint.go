@@ -9,6 +9,12 @@ import (
 // Varints in records are those of protocol buffers, zigzag: binary.Varint. Kafka
 // reads most of them as 32-bit integers.
 
+// Sizes of the longest varints, in bytes.
+const (
+	maxVarintSize   = binary.MaxVarintLen64
+	maxVarint32Size = binary.MaxVarintLen32
+)
+
 // uvarint reads a base 128 number of at most 64 bits from the start of p. n is its
 // length in bytes, 0 where p ends before the number does or the number is too long.
 func uvarint(p []byte) (u uint64, n int) {
@@ -32,7 +38,7 @@ func Varint(p []byte) (v int64, n int) {
 // where it does not.
 func Varint32(p []byte) (v int32, n int) {
 	u, n := uvarint(p)
-	if u > math.MaxUint32 || n > 5 {
+	if u > math.MaxUint32 || n > maxVarint32Size {
 		return 0, 0
 	}
 	return int32(uint32(u)>>1) ^ -int32(u&1), n
