@@ -1,0 +1,46 @@
+# Everything here installs what it needs, into .tools (or $VARVE_TOOLS), never into the system but for apt packages.
+TOOLS := $(or $(VARVE_TOOLS),$(CURDIR)/.tools)
+export VARVE_TOOLS := $(TOOLS)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+install = test/tools/install.sh
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1\t/' | expand -t 12
+
+build: ## build bin/varve, one static binary
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/varve ./cmd/varve
+
+run: build ## run a broker on embedded defaults: no S3, no etcd, no JVM
+	@exec bin/varve server
+
+check: lint ## what every commit passes: lint and the tests of all packages (needs the two S3 servers)
+	@$(install) minio versitygw && go test ./...
+
+test: check race e2e interop fuzz ## everything the README promises, from a fresh machine: the command of continuous integration
+
+race: ## the packages' tests under the race detector
+	@$(install) minio versitygw && go test -race -short ./broker/... ./index/... ./retention/... ./segment/... ./tiering/...
+
+lint: ## golangci-lint
+	@$(install) lint && $(TOOLS)/bin/golangci-lint run
+
+fuzz: ## every fuzz target for a few seconds (FUZZTIME=5m for more)
+	@test/tools/fuzz.sh $(or $(FUZZTIME),10s)
+
+e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
+	@$(install) minio kcat kafka && go test -tags e2e -count=1 -timeout 30m ./test/e2e/...
+
+interop: build ## clients and tools of Apache Kafka and others against the built broker
+	@$(install) kcat kafka python node && go test -tags interop -count=1 -timeout 30m ./test/interop/...
+
+bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
+	@$(install) minio kafka && go run ./test/bench
+
+tools: ## install the tools of the tests
+	@$(install) minio versitygw lint kcat kafka python node
+
+clean: ## remove what was built
+	@rm -rf bin
+
+.PHONY: help build run check test race lint fuzz e2e interop bench tools clean
+.DEFAULT_GOAL := help

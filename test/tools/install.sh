@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs the tools that tests need, by name, into $VARVE_TOOLS; what is there already
+# is left alone. Everything is pinned. Only package registries are used.
+set -euo pipefail
+
+tools=${VARVE_TOOLS:?the directory to install into}
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$tools/bin"
+
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+versitygw_version=v1.8.0
+lint_version=v2.15.0
+
+say() { echo "install: $*" >&2; }
+
+# gotool NAME PACKAGE VERSION builds a Go program into $tools/bin.
+gotool() {
+	local stamp="$tools/bin/.$1-$3"
+	[ -e "$stamp" ] && [ -x "$tools/bin/$1" ] && return
+	say "$1 $3 (built from source, some minutes the first time)"
+	GOBIN="$tools/bin" GOFLAGS=-buildvcs=false go install "$2@$3"
+	touch "$stamp"
+}
+
+# apt PACKAGE COMMAND installs a Debian package unless its command is there.
+apt() {
+	command -v "$2" >/dev/null && return
+	say "$1 (apt)"
+	local sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	$sudo apt-get update -qq >/dev/null
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+# stamped NAME FILE COMMAND... runs a command again only when FILE has changed.
+stamped() {
+	local stamp="$tools/.$1" sum
+	sum=$(sha256sum "$2" | cut -d' ' -f1)
+	shift 2
+	[ -e "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ] && return
+	"$@"
+	echo "$sum" >"$stamp"
+}
+
+kafka() {
+	say "Apache Kafka's jars (Maven Central)"
+	rm -rf "$tools/kafka"
+	mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tools/kafka"
+}
+
+python() {
+	say "Python clients (PyPI)"
+	rm -rf "$tools/python"
+	python3 -m venv "$tools/python"
+	"$tools/python/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
+}
+
+node() {
+	say "Node.js clients (npm)"
+	mkdir -p "$tools/node"
+	cp "$here/node/package.json" "$here/node/package-lock.json" "$tools/node/"
+	npm --prefix "$tools/node" ci --silent --no-audit --no-fund
+}
+
+for tool in "$@"; do
+	case $tool in
+	minio) gotool minio github.com/minio/minio $minio_version ;;
+	versitygw) gotool versitygw github.com/versity/versitygw/cmd/versitygw $versitygw_version ;;
+	lint) gotool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $lint_version ;;
+	kcat) apt kcat kcat && apt strace strace ;;
+	kafka) apt openjdk-17-jre-headless java && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
+	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
+	node) apt nodejs node && apt npm npm && stamped node "$here/node/package-lock.json" node ;;
+	*) say "no such tool: $tool" && exit 2 ;;
+	esac
+done
