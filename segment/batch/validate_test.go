@@ -153,6 +153,11 @@ func TestValidateRefusesRecordsByName(t *testing.T) {
 			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.reason) {
 				t.Errorf("%s, %s: %v, want %q", c.name, codec, err, c.reason)
 			}
+			// Records reads what a producer may not send: offset deltas with gaps.
+			if err := Records(wrap(codec, c.count, p), 1<<30, func(*Record) bool { return true }); !errors.Is(err, ErrInvalid) &&
+				!strings.Contains(c.name, "offset delta") {
+				t.Errorf("%s, %s: Records: %v", c.name, codec, err)
+			}
 		}
 	}
 }
