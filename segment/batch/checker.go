@@ -84,31 +84,48 @@ func (c *recordChecker) fail(field string) {
 }
 
 func (c *recordChecker) varint(field string) int64 {
+	if u, ok := c.shortVarint(); ok {
+		return u
+	}
 	in := c.in
 	if in.w-in.r < maxVarintSize {
 		in.fill(maxVarintSize)
 	}
 	v, n := Varint(in.buf[in.r:in.w])
-	if n == 0 || n > c.left {
-		c.fail(field)
-		return 0
-	}
-	in.r += n
-	c.left -= n
-	return v
+	return c.taken(v, n, field)
 }
 
 func (c *recordChecker) varint32(field string) int32 {
+	if u, ok := c.shortVarint(); ok {
+		return int32(u)
+	}
 	in := c.in
 	if in.w-in.r < maxVarint32Size {
 		in.fill(maxVarint32Size)
 	}
 	v, n := Varint32(in.buf[in.r:in.w])
+	return int32(c.taken(int64(v), n, field))
+}
+
+// shortVarint takes a varint of one byte, as most are; small, so that it is inlined.
+func (c *recordChecker) shortVarint() (v int64, ok bool) {
+	in := c.in
+	if c.left == 0 || in.r >= in.w || in.buf[in.r] >= 0x80 {
+		return 0, false
+	}
+	u := in.buf[in.r]
+	in.r++
+	c.left--
+	return int64(u>>1) ^ -int64(u&1), true
+}
+
+// taken accounts for a varint v of n bytes that was read but not taken yet.
+func (c *recordChecker) taken(v int64, n int, field string) int64 {
 	if n == 0 || n > c.left {
 		c.fail(field)
 		return 0
 	}
-	in.r += n
+	c.in.r += n
 	c.left -= n
 	return v
 }

@@ -46,11 +46,8 @@ func FuzzNext(f *testing.F) {
 // FuzzValidate takes p for a header and records, makes length and CRC right, since no
 // fuzzer guesses them, and asks that what is valid can be read, and stays valid.
 func FuzzValidate(f *testing.F) {
-	for _, codec := range codecs {
+	for _, codec := range codecs[1:] { // small ones: the fuzzer wastes its time on large seeds
 		f.Add([]byte(kafkaBatch(f, codec.String())))
-		o := NoProducer
-		o.Codec = codec
-		f.Add([]byte(build(f, o, kafkaRecords()[:5]...)))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if len(p) < HeaderSize {
@@ -90,10 +87,9 @@ func FuzzValidate(f *testing.F) {
 
 // FuzzRecords asks that what can be read is read again from a batch built of it.
 func FuzzRecords(f *testing.F) {
-	for _, codec := range codecs {
+	for _, codec := range codecs[1:] {
 		f.Add([]byte(kafkaBatch(f, codec.String())))
 	}
-	f.Add([]byte(kafkaBatch(f, "commit")))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if len(p) < HeaderSize {
 			return

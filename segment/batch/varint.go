@@ -21,6 +21,9 @@ func uvarint(p []byte) (u uint64, n int) {
 	if len(p) > 0 && p[0] < 0x80 {
 		return uint64(p[0]), 1
 	}
+	if len(p) > 1 && p[1] < 0x80 {
+		return uint64(p[0]&0x7f) | uint64(p[1])<<7, 2
+	}
 	if u, n = binary.Uvarint(p); n < 0 {
 		return 0, 0
 	}
