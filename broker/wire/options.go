@@ -1,0 +1,90 @@
+package wire
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options bound what a peer can cost (RELIABILITY.md section 4). A zero field has the
+// default that stands beside it.
+type Options struct {
+	// MaxRequestBytes is socket.request.max.bytes, 100 MiB.
+	MaxRequestBytes int32
+	// MaxInFlightBytes bounds the frames of all connections together, from their first
+	// byte to the end of their answer (queued.max.request.bytes): 512 MiB, five of the
+	// largest frames. Readers wait while it is used up, but for one, which may finish.
+	MaxInFlightBytes int64
+	// MaxPipelined and MaxPipelinedBytes bound the requests of one connection that are
+	// started and not answered: 128, which is above what any client keeps in flight to
+	// gain from, and 32 MiB. The request that passes the bytes is still started.
+	MaxPipelined      int
+	MaxPipelinedBytes int64
+
+	// MaxIdle is connections.max.idle.ms, 10 minutes.
+	MaxIdle time.Duration
+	// MaxStall is how long a peer may take over a part of a frame, or to take part of a
+	// response: 30 s, and a second more for every 8 KiB that moved (stallRate).
+	MaxStall time.Duration
+	// ShutdownTimeout is how long Serve waits for started requests at the end: 10 s.
+	ShutdownTimeout time.Duration
+
+	// MaxConnections is 20,000 or 80 % of the descriptors this process may open,
+	// whichever is less; MaxConnectionsPerIP 1,000 (an IPv6 address counts with its /64);
+	// MaxConnectionRate 200 a second, above which connections wait to be accepted.
+	MaxConnections      int
+	MaxConnectionsPerIP int
+	MaxConnectionRate   int
+
+	// SendBuffer and ReceiveBuffer are socket.send.buffer.bytes and
+	// socket.receive.buffer.bytes; 0 or -1 leaves them to the system, which tunes them.
+	SendBuffer, ReceiveBuffer int
+
+	// NoSendfile sends files by copying; for tests, and for measuring the difference.
+	NoSendfile bool
+
+	Logger *zap.Logger // nil: none
+}
+
+// stallRate is the slowest transfer that is not taken for a stall, in bytes a second. A
+// modem is faster; a peer that means to hold memory is not.
+const stallRate = 8 << 10
+
+func (o Options) withDefaults() Options {
+	def := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	if o.MaxRequestBytes == 0 {
+		o.MaxRequestBytes = 100 << 20
+	}
+	if o.MaxInFlightBytes == 0 {
+		o.MaxInFlightBytes = 512 << 20
+	}
+	def(&o.MaxPipelined, 128)
+	if o.MaxPipelinedBytes == 0 {
+		o.MaxPipelinedBytes = 32 << 20
+	}
+	if o.MaxIdle == 0 {
+		o.MaxIdle = 10 * time.Minute
+	}
+	if o.MaxStall == 0 {
+		o.MaxStall = 30 * time.Second
+	}
+	if o.ShutdownTimeout == 0 {
+		o.ShutdownTimeout = 10 * time.Second
+	}
+	def(&o.MaxConnections, min(20_000, maxDescriptors()*8/10))
+	def(&o.MaxConnectionsPerIP, 1000)
+	def(&o.MaxConnectionRate, 200)
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return o
+}
+
+// patience is how long a transfer of size bytes may take.
+func (o *Options) patience(size int64) time.Duration {
+	return o.MaxStall + time.Duration(size)*time.Second/stallRate
+}

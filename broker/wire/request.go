@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"context"
+	"net"
+)
+
+// Request is one request as it came. Body is valid until the Response was written or
+// given up, so a Pending must not return while something still reads Body.
+type Request struct {
+	Key           int16
+	Version       int16
+	CorrelationID int32
+	ClientID      string // "" when null
+	Body          []byte // what follows the header
+	Conn          *Conn
+
+	// Ready may be set by Start: a channel that is closed when Pending will not wait any
+	// more. Answers that are ready together leave in one write. nil: not known, and what
+	// was answered before is written first. Immediately is for what never waits.
+	Ready <-chan struct{}
+}
+
+// Immediately is the Ready of a request whose Pending does not wait.
+var Immediately <-chan struct{} = func() chan struct{} {
+	closed := make(chan struct{})
+	close(closed)
+	return closed
+}()
+
+// Conn is what a handler may know of a connection. The first block does not change; the
+// second belongs to the handler, which touches it in Start only.
+type Conn struct {
+	ID       string // local:port-remote:port-n, as in Kafka
+	Listener string
+	Local    net.Addr // where the client reached us
+	Remote   net.Addr
+
+	SoftwareName, SoftwareVersion string // set by ApiVersions v3+ (KIP-511)
+	Session                       any    // what the handler keeps with the connection
+}
+
+// Handler starts requests. Start is called from the connection's reading goroutine,
+// in the order of the requests; it must not wait. What has to be waited for is in the
+// Pending it returns. An error closes the connection; if it wraps ErrUnknownKey, it is
+// counted as such.
+type Handler interface {
+	Start(ctx context.Context, r *Request) (Pending, error)
+}
+
+// Pending is a started request. Responses leave in request order; the connection's
+// writing goroutine calls Pending, once, and may wait in it. ctx ends with the connection,
+// and may have ended before the call. A nil response is not sent (acks=0). An error
+// closes the connection.
+type Pending func(ctx context.Context) (*Response, error)
+
+// Response is a response without its length and correlation id.
+type Response struct {
+	Flexible bool    // response header v1: an empty tag section follows the correlation id
+	Chunks   []Chunk // written in order; not kept or changed
+	Release  func()  // called once when written or given up; may be nil
+}
+
+// Chunk is bytes, or a region of a file.
+type Chunk struct {
+	Bytes    []byte
+	File     File // nil: Bytes
+	Position int64
+	Size     int64
+}
+
+// File is what sendfile reads from; ReadAt is the fallback. The descriptor must stay open
+// until the response is released.
+type File interface {
+	Fd() (fd int, ok bool)
+	ReadAt(p []byte, position int64) (int, error)
+}
