@@ -1,0 +1,21 @@
+package group
+
+import "github.com/twmb/franz-go/pkg/kerr"
+
+// Codes of the protocol that a group answers.
+var (
+	unknownServerError        = kerr.UnknownServerError.Code
+	offsetMetadataTooLarge    = kerr.OffsetMetadataTooLarge.Code
+	coordinatorNotAvailable   = kerr.CoordinatorNotAvailable.Code
+	illegalGeneration         = kerr.IllegalGeneration.Code
+	inconsistentGroupProtocol = kerr.InconsistentGroupProtocol.Code
+	unknownMemberID           = kerr.UnknownMemberID.Code
+	rebalanceInProgress       = kerr.RebalanceInProgress.Code
+	memberIDRequired          = kerr.MemberIDRequired.Code
+	groupMaxSizeReached       = kerr.GroupMaxSizeReached.Code
+	fencedInstanceID          = kerr.FencedInstanceID.Code
+	nonEmptyGroup             = kerr.NonEmptyGroup.Code
+	groupIDNotFound           = kerr.GroupIDNotFound.Code
+	groupSubscribedToTopic    = kerr.GroupSubscribedToTopic.Code
+	unstableOffsetCommit      = kerr.UnstableOffsetCommit.Code
+)

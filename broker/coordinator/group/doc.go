@@ -1,0 +1,18 @@
+// Package group is a consumer group of the classic protocol with its committed
+// offsets, as a value: every method takes a moment and a request and returns what to
+// answer and what to append. It is not a coordinator: it has no clock, lock,
+// goroutine or log, and randomness arrives as an argument.
+//
+// What always holds:
+//
+//   - A committed offset is visible to Fetch only after its record is committed, and
+//     commits of one partition become visible in the order of their records.
+//   - The generation never goes back, and the members of one generation get their
+//     assignments from that generation's leader only (KIP-62).
+//   - What a group of a later process reads back from the records is the membership
+//     of the last stored generation and every offset that was acknowledged.
+//   - Every request is answered at most once.
+//
+// The records are Apache Kafka's own (GroupMetadata, OffsetCommit), so that its tools
+// read ours and we read its.
+package group

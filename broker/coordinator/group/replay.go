@@ -1,0 +1,134 @@
+package group
+
+import "strings"
+
+// Replay makes groups from the records of one partition, in the order of the log.
+type Replay struct {
+	limits *Limits
+	groups map[string]*Group
+}
+
+// NewReplay begins with no groups.
+func NewReplay(limits *Limits) *Replay {
+	return &Replay{limits: limits, groups: map[string]*Group{}}
+}
+
+// Record applies a record at an offset of the log. producerID is that of a
+// transactional batch, else -1: such offsets count once the transaction is committed.
+// Records of unknown types are skipped; ErrRecord means that one of ours is damaged.
+func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error {
+	k, ok, err := decodeKey(recordKey)
+	if err != nil || !ok {
+		return err
+	}
+	if k.metadata {
+		return p.metadata(k.group, value)
+	}
+	if value == nil {
+		if g := p.groups[k.group]; g != nil {
+			g.offsets.remove(k.tp)
+			for _, pending := range g.txn {
+				delete(pending, k.tp)
+			}
+		}
+		return nil
+	}
+	o, err := decodeOffset(value)
+	if err != nil {
+		return err
+	}
+	o.record = offset
+	g := p.group(k.group)
+	if producerID == -1 {
+		g.offsets.put(k.tp, o)
+		return nil
+	}
+	if g.txn == nil {
+		g.txn = map[int64]map[topicPartition]Offset{}
+	}
+	if g.txn[producerID] == nil {
+		g.txn[producerID] = map[topicPartition]Offset{}
+	}
+	g.txn[producerID][k.tp] = o
+	return nil
+}
+
+// EndTransaction applies a marker: the producer's offsets count, or are forgotten.
+func (p *Replay) EndTransaction(producerID int64, commit bool) {
+	for _, g := range p.groups {
+		for tp, o := range g.txn[producerID] {
+			if before, ok := g.offsets[tp.topic][tp.partition]; commit && (!ok || o.record > before.record) {
+				g.offsets.put(tp, o)
+			}
+		}
+		delete(g.txn, producerID)
+	}
+}
+
+// Groups ends the replay. Sessions of all members begin now.
+func (p *Replay) Groups(now int64) map[string]*Group {
+	for id, g := range p.groups {
+		for _, m := range g.inOrder() {
+			g.extend(m, now+int64(m.sessionTimeout))
+		}
+		if g.Gone() {
+			delete(p.groups, id)
+		}
+	}
+	return p.groups
+}
+
+// Loaded rebalances a group that has become larger than group.max.size allows.
+func (g *Group) Loaded(now int64) Output {
+	var out Output
+	if len(g.members) > g.maxSize() {
+		g.prepareRebalance(now, &out)
+	}
+	return out
+}
+
+func (p *Replay) group(id string) *Group {
+	g := p.groups[id]
+	if g == nil {
+		g = New(strings.Clone(id), p.limits, -1)
+		p.groups[g.id] = g
+	}
+	return g
+}
+
+// metadata replaces a group's membership by the one stored. Its offsets stay: they
+// have tombstones of their own.
+func (p *Replay) metadata(id string, value []byte) error {
+	before := p.group(id)
+	g := New(before.id, p.limits, -1)
+	g.offsets, g.txn = before.offsets, before.txn
+	if value != nil {
+		v, err := decodeMetadata(value)
+		if err != nil {
+			return err
+		}
+		g.restore(v)
+	}
+	p.groups[g.id] = g
+	return nil
+}
+
+func (g *Group) restore(v *membership) {
+	g.persisted = true
+	g.generation = v.generation
+	g.since = v.since
+	g.protocolName = v.protocol
+	for _, m := range v.members {
+		if g.members[m.id] == nil { // whoever wrote an id twice meant one member
+			g.add(m, v.protocolType)
+		}
+	}
+	g.protocolType = v.protocolType
+	g.leader = ""
+	if v.leader != nil {
+		g.leader = *v.leader
+	}
+	if len(g.members) > 0 {
+		g.state = Stable
+	}
+}
