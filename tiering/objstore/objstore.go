@@ -57,8 +57,9 @@ type Body interface {
 // no "a/b/c". Optional abilities are Local, Aborter and Checker.
 type Bucket interface {
 	// Put writes an object whole: after nil it exists with exactly body's bytes.
-	// Bodies above PartSize go up in equal parts. A failed Put leaves no readable
-	// object, or the whole one (outcome unknown), never a part of it.
+	// Large bodies may go up in equal parts. A failed Put leaves no readable object,
+	// or the whole one (outcome unknown), never a part of it. An error of body itself
+	// is returned as it is; body is not read after Put has returned.
 	Put(ctx context.Context, key string, body Body) error
 	// Get reads length bytes from position into a stream that the caller closes. It
 	// fails with ErrNotFound or ErrRange; a range that crosses the end is cut there.
