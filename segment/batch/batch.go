@@ -27,9 +27,11 @@
 //	bit  6    base timestamp is the delete horizon (KIP-534)
 //	bits 7-15 unused
 //
-// What always holds: a Batch is never shorter than HeaderSize, so no accessor can
-// panic on bytes from outside, and no function here allocates by a length that the
-// bytes merely claim.
+// What always holds: a Batch made by Next is never shorter than HeaderSize, so no
+// accessor can panic on bytes from outside. No function allocates by a length that
+// the bytes merely claim, but for a zstd window, and no window is above 8 MiB. No
+// function starts a goroutine, and all but the setters may run side by side on the
+// same bytes.
 package batch
 
 import (

@@ -40,7 +40,7 @@ func (c *recordChecker) next(i int32) (timestamp int64, err error) {
 		c.headers(headers)
 	}
 	if c.bad != "" {
-		return 0, c.in.fault(i, "its "+c.bad+" does not fit its size")
+		return 0, c.in.fault(i, "malformed "+c.bad)
 	}
 	if c.left > 0 {
 		return 0, c.in.fault(i, "bytes are left over at its end")
@@ -84,8 +84,8 @@ func (c *recordChecker) fail(field string) {
 }
 
 func (c *recordChecker) varint(field string) int64 {
-	if u, ok := c.shortVarint(); ok {
-		return u
+	if v, ok := c.shortVarint(); ok {
+		return v
 	}
 	in := c.in
 	if in.w-in.r < maxVarintSize {
@@ -96,8 +96,8 @@ func (c *recordChecker) varint(field string) int64 {
 }
 
 func (c *recordChecker) varint32(field string) int32 {
-	if u, ok := c.shortVarint(); ok {
-		return int32(u)
+	if v, ok := c.shortVarint(); ok {
+		return int32(v)
 	}
 	in := c.in
 	if in.w-in.r < maxVarint32Size {

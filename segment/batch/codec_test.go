@@ -302,6 +302,9 @@ func allocated(f func()) int64 {
 }
 
 func TestDecompressionBombsStayWithinTheLimitB17(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates beside us, and takes its time over 1 GiB")
+	}
 	const (
 		gib   = 1 << 30
 		limit = 16 << 20
@@ -309,22 +312,16 @@ func TestDecompressionBombsStayWithinTheLimitB17(t *testing.T) {
 		// block, and the buffer of 64 KiB.
 		decoder = maxWindow + 2<<20
 	)
-	shapes := map[string][]byte{
-		// One record that fills the batch, one that claims less than there is but more than allowed,
-		// and zeros that are no records.
-		"a record of 1 GiB":      raw("\x00", 0, 0, -1)[1:],
-		"a record of the limit":  nil,
-		"zeros":                  nil,
-		"a record larger than 2": nil,
-	}
 	record := func(size int) []byte {
 		body := raw("\x00", 0, 0, -1, size)[1:]
 		return append(AppendVarint(nil, int64(len(body)+size+1)), body...)
 	}
-	shapes["a record of 1 GiB"] = record(gib - 1)
-	shapes["a record of the limit"] = record(limit - 100)
-	shapes["zeros"] = []byte{0}
-	shapes["a record larger than 2"] = record(math.MaxInt32 - 100)
+	shapes := map[string][]byte{
+		"a record of 1 GiB":     record(gib - 1),
+		"a record of 2 GiB":     record(math.MaxInt32 - 100),
+		"a record of the limit": record(limit - 100), // and zeros, which are no record, behind it
+		"zeros":                 {0},
+	}
 	rules := lenient()
 	rules.MaxDecompressed = limit
 	for shape, prefix := range shapes {

@@ -86,7 +86,7 @@ func (z *zstdReader) release() {
 // cutShort makes of an end of input where none may be an error that is not mistaken
 // for the end of the records.
 func cutShort(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

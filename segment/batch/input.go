@@ -95,7 +95,7 @@ func (in *input) read() {
 	in.left -= int64(n)
 	in.w += n
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		in.err = io.EOF
 	case err != nil:
 		in.err = in.explain(err)
@@ -176,12 +176,15 @@ func (in *input) size() (n int, ok bool) {
 	return int(v), true
 }
 
+// failed reports whether decompression came to a bad end.
+func (in *input) failed() bool { return in.err != nil && !errors.Is(in.err, io.EOF) }
+
 // end checks that nothing follows the last record.
 func (in *input) end() error {
 	if in.fill(1) {
 		return fmt.Errorf("%w: bytes left over after the last record", ErrInvalid)
 	}
-	if in.err != nil && in.err != io.EOF {
+	if in.failed() {
 		return in.err
 	}
 	return nil
@@ -190,7 +193,7 @@ func (in *input) end() error {
 // fault is the error of a record that could not be read, for the reason given unless
 // decompression itself failed.
 func (in *input) fault(record int32, reason string) error {
-	if in.err != nil && in.err != io.EOF {
+	if in.failed() {
 		return in.err
 	}
 	return fmt.Errorf("%w: record %d: %s", ErrInvalid, record, reason)

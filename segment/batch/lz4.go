@@ -102,9 +102,9 @@ func (z *lz4Reader) Read(p []byte) (int, error) {
 
 // next decompresses the next block into rest, or finds the end.
 func (z *lz4Reader) next() error {
-	word, err := z.uint32()
-	if err != nil {
-		return err
+	word, ok := z.word()
+	if !ok {
+		return io.ErrUnexpectedEOF
 	}
 	if word == 0 {
 		return z.end()
@@ -119,10 +119,11 @@ func (z *lz4Reader) next() error {
 	block := z.src[:size]
 	z.src = z.src[size:]
 	if z.flags&lz4BlockChecksum != 0 {
-		switch sum, err := z.uint32(); {
-		case err != nil:
-			return err
-		case sum != xxh32(block):
+		sum, ok := z.word()
+		if !ok {
+			return io.ErrUnexpectedEOF
+		}
+		if sum != xxh32(block) {
 			return errLZ4Checksum
 		}
 	}
@@ -144,8 +145,8 @@ func (z *lz4Reader) next() error {
 
 func (z *lz4Reader) end() error {
 	if z.flags&lz4ContentChecksum != 0 {
-		if _, err := z.uint32(); err != nil {
-			return err
+		if _, ok := z.word(); !ok {
+			return io.ErrUnexpectedEOF
 		}
 	}
 	if len(z.src) > 0 {
@@ -155,13 +156,14 @@ func (z *lz4Reader) end() error {
 	return nil
 }
 
-func (z *lz4Reader) uint32() (uint32, error) {
+// word takes 4 bytes; ok is false where there are less.
+func (z *lz4Reader) word() (v uint32, ok bool) {
 	if len(z.src) < 4 {
-		return 0, io.ErrUnexpectedEOF
+		return 0, false
 	}
-	v := binary.LittleEndian.Uint32(z.src)
+	v = binary.LittleEndian.Uint32(z.src)
 	z.src = z.src[4:]
-	return v, nil
+	return v, true
 }
 
 func (z *lz4Reader) release() {

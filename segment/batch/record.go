@@ -144,7 +144,7 @@ func (r *Record) parse(b Batch, p []byte) (reason string) {
 	r.Headers = r.Headers[:0]
 	r.parseHeaders(&s)
 	if s.bad != "" {
-		return "its " + s.bad + " does not fit its size"
+		return "malformed " + s.bad
 	}
 	if len(s.p) > 0 {
 		return "bytes are left over at its end"

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -21,12 +22,14 @@ type Rules struct {
 // decompressed records at a time, and beside it what the codec needs: a Snappy block
 // (at most MaxDecompressed), an LZ4 block (4 MiB) or a zstd window (8 MiB).
 //
-// The rules are those of Kafka's LogValidator, with these differences. Where Kafka
-// rewrites a batch (offset deltas that are not 0..n-1), it is refused: batches are
-// stored as they came. The log append time bit is refused whatever the topic's
-// timestamp type, a delete horizon (KIP-534) and a transactional batch without
-// producer id likewise: no client writes them. The size of a compressed record must
-// agree with its fields.
+// The rules are those of Kafka's LogValidator, and stricter in what no client writes:
+//   - offset deltas other than 0..n-1, where Kafka rewrites the batch: batches are
+//     stored as they came;
+//   - the log append time bit, whatever the topic's timestamp type, a delete horizon
+//     (KIP-534), and a transactional batch without producer id;
+//   - a producer id without epoch, which Kafka refuses later;
+//   - compressed records whose size is not that of their fields, or whose timestamp
+//     overflows, and compressed bytes that go on behind the records.
 //
 // Validate changes b in one case, as Kafka does: a max timestamp that is not the
 // largest of the records' (some clients leave it at 0 or -1) is corrected, and the
@@ -114,14 +117,14 @@ func checkRecords(b Batch, r *Rules) (maxTimestamp int64, err error) {
 	var unkeyed, mistimed error // of the first record each
 	for i := range b.Count() {
 		timestamp, fault := c.next(i)
-		switch fault {
-		case nil:
+		switch {
+		case fault == nil:
 			maxTimestamp = max(maxTimestamp, timestamp)
-		case errUnkeyed:
+		case errors.Is(fault, errUnkeyed):
 			if unkeyed == nil {
 				unkeyed = fmt.Errorf("%w: record %d: a compacted topic does not accept a record without key", ErrInvalid, i)
 			}
-		case errMistimed:
+		case errors.Is(fault, errMistimed):
 			if mistimed == nil {
 				mistimed = fmt.Errorf("%w: record %d: timestamp %d is not within [%d, %d]", ErrTimestamp, i, timestamp, c.oldest, c.newest)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -286,6 +287,38 @@ func TestValidateAgreesWithRecords(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestValidateAndRecordsRunSideBySide(t *testing.T) {
+	want := kafkaRecords()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 25 {
+				b := kafkaBatch(t, codecs[(i+j)%len(codecs)].String())
+				if j%3 == 0 { // a decoder that failed serves the next batch as well
+					cut := framed(b[:len(b)-9])
+					if err := Validate(cut, lenient()); !errors.Is(err, ErrInvalid) {
+						t.Errorf("%s cut short: %v", b.Codec(), err)
+					}
+				}
+				if err := Validate(b, lenient()); err != nil {
+					t.Errorf("%s: %v", b.Codec(), err)
+				}
+				n := 0
+				if err := Records(b, 1<<20, func(r *Record) bool {
+					if !bytes.Equal(r.Value, want[n].Value) {
+						t.Errorf("%s: record %d differs", b.Codec(), n)
+					}
+					n++
+					return true
+				}); err != nil || n != len(want) {
+					t.Errorf("%s: %d records, %v", b.Codec(), n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestValidateAllocatesNothingUncompressed(t *testing.T) {
