@@ -34,6 +34,14 @@ type Listener struct {
 	net.Listener
 }
 
+// Port is the port that l listens on, 0 if it is not a TCP listener.
+func (l Listener) Port() int32 {
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		return int32(a.Port)
+	}
+	return 0
+}
+
 // New returns a server that starts nothing yet.
 func New(h Handler, o Options) *Server {
 	o = o.withDefaults()
