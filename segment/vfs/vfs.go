@@ -9,6 +9,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 )
@@ -64,4 +65,20 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 	// Free returns the bytes that a file in dir can still grow by.
 	Free(dir string) (int64, error)
+}
+
+// ErrLocked: another process or holder has the lock.
+var ErrLocked = errors.New("file is locked")
+
+// Preallocator is a File that can set blocks aside: Preallocate reserves space up
+// to size bytes without changing the file's size, and Truncate gives back what lies
+// beyond the size it sets.
+type Preallocator interface {
+	Preallocate(size int64) error
+}
+
+// VectorWriter is a File that writes several buffers at one place with one call.
+type VectorWriter interface {
+	// WriteVAt writes the buffers of p one after the other from position off on.
+	WriteVAt(p [][]byte, off int64) (int, error)
 }

@@ -1,0 +1,131 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/varvelog/varve/index"
+)
+
+// Aborted returns the aborted transactions that overlap [from, to), in the order of
+// their markers.
+func (l *Log) Aborted(from, to int64) ([]index.AbortedTxn, error) {
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
+	v := l.view()
+	var found []index.AbortedTxn
+	for i := v.find(from); i < len(v.segments); i++ {
+		txns, err := v.segments[i].abortedTxns()
+		if err != nil {
+			return nil, err
+		}
+		done := false
+		if found, done = index.Overlapping(found, txns, from, to); done {
+			break
+		}
+	}
+	return found, nil
+}
+
+// abortedTxns returns the segment's aborted transactions; the slice is not changed
+// below its length.
+func (s *segment) abortedTxns() ([]index.AbortedTxn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.abortedKnown {
+		p, err := readFile(s.l.fs, s.path(abortedSuffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		txns, err := index.ParseAborted(p)
+		if err != nil {
+			return nil, &CorruptError{s.path(abortedSuffix), int64(len(txns)) * index.AbortedEntry, err.Error()}
+		}
+		s.aborted, s.abortedKnown = txns, true
+	}
+	return s.aborted, nil
+}
+
+// AppendAborted adds an aborted transaction to the index of the segment that holds its
+// marker. One whose marker is already indexed there is left as it is, so that the
+// replay after a crash may add all it sees again.
+func (l *Log) AppendAborted(t index.AbortedTxn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	v := l.view()
+	if t.FirstOffset < 0 || t.LastOffset < t.FirstOffset || t.LastOffset < v.segments[0].base || t.LastOffset >= v.end {
+		return fmt.Errorf("aborted transaction [%d, %d] in a log of [%d, %d): %w", t.FirstOffset, t.LastOffset, v.localStart, v.end, ErrOutOfRange)
+	}
+	s := v.segments[v.find(t.LastOffset)]
+	txns, err := s.abortedTxns()
+	if err != nil {
+		return err
+	}
+	if n := len(txns); n > 0 && txns[n-1].LastOffset >= t.LastOffset {
+		return nil
+	}
+	if err := s.appendAborted(t); err != nil {
+		return l.fail(fmt.Errorf("write aborted transaction: %w", err))
+	}
+	return nil
+}
+
+func (s *segment) appendAborted(t index.AbortedTxn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	created := false
+	if s.abortedFile == nil {
+		err := s.open(&s.abortedFile, abortedSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			f, err := s.l.fs.Create(s.path(abortedSuffix))
+			if err != nil {
+				return err
+			}
+			s.abortedFile, created = NewFile(f), true
+		} else if err != nil {
+			return err
+		}
+	}
+	if _, err := s.abortedFile.f.WriteAt(t.Append(nil), int64(len(s.aborted))*index.AbortedEntry); err != nil {
+		return err
+	}
+	s.aborted = append(s.aborted, t)
+	s.abortedFile.Acquire()
+	l := s.l
+	l.pub.Lock()
+	l.dirtyFiles = append(l.dirtyFiles, s.abortedFile)
+	l.dirDirty = l.dirDirty || created
+	l.pub.Unlock()
+	return nil
+}
+
+// cutAborted removes the transactions whose marker lies at or above offset, and what
+// does not parse.
+func (s *segment) cutAborted(offset int64) error {
+	p, err := readFile(s.l.fs, s.path(abortedSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		s.abortedKnown = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	txns, _ := index.ParseAborted(p)
+	n := len(txns)
+	for n > 0 && txns[n-1].LastOffset >= offset {
+		n--
+	}
+	s.aborted, s.abortedKnown = txns[:n:n], true
+	if n*index.AbortedEntry == len(p) {
+		return nil
+	}
+	if err := s.open(&s.abortedFile, abortedSuffix); err != nil {
+		return err
+	}
+	return s.abortedFile.f.Truncate(int64(n) * index.AbortedEntry)
+}
