@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// SetBrokerConfigs replaces dynamic broker configs if they are still those of old;
+// otherwise it returns ErrConflict. DefaultConfigs: the cluster-wide defaults.
+func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, old, new map[string]string) error {
+	if id < DefaultConfigs {
+		return fmt.Errorf("%w: configs of broker %d", ErrInvalid, id)
+	}
+	key := configsKey(id)
+	kv, err := s.one(ctx, key)
+	if err != nil {
+		return err
+	}
+	var now map[string]string
+	if kv != nil {
+		if err := decode(key, kv.Value, &now); err != nil {
+			return err
+		}
+	}
+	conflict := fmt.Errorf("configs of broker %d: %w", id, ErrConflict)
+	if !maps.Equal(now, old) {
+		return conflict
+	}
+	then := clientv3.OpDelete(key)
+	if len(new) > 0 {
+		then = clientv3.OpPut(key, encode(new))
+	}
+	resp, err := s.change(ctx, "set "+key, []clientv3.Cmp{unchanged(key, revisionOf(kv))}, []clientv3.Op{then})
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		return conflict
+	}
+	return s.WaitFor(ctx, resp.Header.Revision)
+}
