@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -60,8 +61,11 @@ type Dir struct {
 	mu        sync.Mutex // guards what follows
 	clusterID string
 	states    map[string]state // of every log found or opened, by partitionKey
-	written   [2][]byte        // what the checkpoint files hold: recovery points, log starts
 	closed    bool
+
+	files    sync.Mutex       // serialises writers of the checkpoint files; after mu
+	recovery map[string]int64 // what the files hold. Guarded by files.
+	starts   map[string]int64
 }
 
 // state is what the directory knows of one log.
@@ -117,6 +121,7 @@ func (d *Dir) open() error {
 	if err := d.list(); err != nil {
 		return err
 	}
+	d.recovery, d.starts = recovery, starts
 	for _, f := range d.found {
 		key := partitionKey(f.Topic, f.Partition)
 		d.states[key] = state{recovery: recovery[key], start: starts[key], clean: clean}
@@ -300,7 +305,7 @@ func (d *Dir) OpenLog(topic string, partition int32, id TopicID, o Options) (*Lo
 		return nil, Recovered{}, err
 	}
 	o.FS, o.Dir, o.Topic, o.Committer = d.o.FS, path, id, d.committer
-	o.RecoveryPoint, o.LogStart, o.Clean, o.settled = st.recovery, st.start, st.clean, true
+	o.RecoveryPoint, o.LogStart, o.Clean, o.settled, o.home = st.recovery, st.start, st.clean, true, d
 	l, r, err := Open(o)
 	if err != nil {
 		return nil, r, err
@@ -377,57 +382,84 @@ func (d *Dir) Checkpoint() error {
 
 // writeCheckpoints collects and writes. Caller holds checkpoint.
 func (d *Dir) writeCheckpoints(synced bool) error {
-	d.mu.Lock()
 	recovery, starts := map[string]int64{}, map[string]int64{}
-	var logs []*Log
+	logs := map[string]*Log{}
+	d.mu.Lock()
 	for key, st := range d.states {
 		if st.log != nil {
-			st.log.pub.Lock()
-			deleted := st.log.deleted
-			st.recovery, st.start = st.log.flushed, st.log.logStart
-			st.log.pub.Unlock()
-			if deleted {
+			var deleted bool
+			if st.recovery, st.start, deleted = st.log.points(); deleted {
 				delete(d.states, key)
 				continue
 			}
-			logs = append(logs, st.log)
+			logs[key] = st.log
 		}
 		recovery[key] = st.recovery
 		if st.start > 0 {
 			starts[key] = st.start
 		}
 	}
-	points, begins := encodeOffsets(recovery), encodeOffsets(starts)
-	same := slices.Equal(points, d.written[0]) && slices.Equal(begins, d.written[1])
 	d.mu.Unlock()
+	d.files.Lock()
+	same := maps.Equal(recovery, d.recovery) && maps.Equal(starts, d.starts)
+	d.files.Unlock()
 	if same {
 		return nil
 	}
 	if !synced {
-		for _, l := range logs {
+		all := slices.Collect(maps.Values(logs))
+		for _, l := range all {
 			if err := l.spill(); err != nil {
 				return err
 			}
 		}
-		if err := settleEpochs(d.o.FS, d.o.Path, logs); err != nil {
-			return d.failAll(logs, err)
+		if err := settleEpochs(d.o.FS, d.o.Path, all); err != nil {
+			return d.failAll(all, err)
 		}
 		if err := d.o.FS.SyncAll(d.o.Path); err != nil {
-			return d.failAll(logs, err)
+			return d.failAll(all, err)
 		}
 	}
-	if err := replaceFile(d.o.FS, d.o.Path, recoveryName, points, true); err != nil {
+	d.files.Lock()
+	defer d.files.Unlock()
+	for key, l := range logs {
+		// A log may have been truncated since.
+		now, _, _ := l.points()
+		recovery[key] = min(recovery[key], now)
+	}
+	if err := replaceFile(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery), true); err != nil {
 		return fmt.Errorf("write recovery points: %w", err)
 	}
-	if err := replaceFile(d.o.FS, d.o.Path, startName, begins, true); err != nil {
+	if err := replaceFile(d.o.FS, d.o.Path, startName, encodeOffsets(starts), true); err != nil {
 		return fmt.Errorf("write log starts: %w", err)
 	}
 	if err := d.o.FS.SyncDir(d.o.Path); err != nil {
 		return fmt.Errorf("write checkpoints: %w", err)
 	}
-	d.mu.Lock()
-	d.written = [2][]byte{points, begins}
-	d.mu.Unlock()
+	d.recovery, d.starts = recovery, starts
+	return nil
+}
+
+// points returns what a checkpoint says of the log.
+func (l *Log) points() (recovery, start int64, deleted bool) {
+	l.pub.Lock()
+	defer l.pub.Unlock()
+	return min(l.flushed, l.ceiling), l.logStart, l.deleted
+}
+
+// lower makes a log's checkpointed recovery point at most offset, durably.
+func (d *Dir) lower(key string, offset int64) error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	if d.recovery[key] <= offset {
+		return nil
+	}
+	recovery := maps.Clone(d.recovery)
+	recovery[key] = offset
+	if err := writeDurably(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
+		return fmt.Errorf("lower recovery point: %w", err)
+	}
+	d.recovery = recovery
 	return nil
 }
 

@@ -46,6 +46,7 @@ type Options struct {
 	// settled: since the last stop the whole file system has been synced, so what is
 	// read from it is durable.
 	settled bool
+	home    *Dir // whose checkpoint holds the recovery point; nil: none does
 }
 
 // Log is an append-only sequence of record batches in segment files. One goroutine
@@ -56,6 +57,7 @@ type Log struct {
 	topic     TopicID
 	now       func() time.Time
 	committer *Committer
+	home      *Dir
 	config    atomic.Pointer[Config]
 	active    atomic.Pointer[segment]
 
@@ -84,7 +86,8 @@ type Log struct {
 	waiters              []*Waiter
 	err                  error
 	closed, deleted      bool
-	generation           int // counts truncations: a round from before one flushes nothing after it
+	ceiling              int64 // no checkpoint puts the recovery point above it: a truncation is under way
+	generation           int   // counts truncations: a round from before one flushes nothing after it
 	// What the next round has to sync.
 	dirtyFiles  []*File // sealed or side files, with a reference each
 	activeDirty bool

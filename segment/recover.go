@@ -56,7 +56,7 @@ type opening struct {
 // cannot be a log's: symbolic links, FIFOs, wrong names, files of an interrupted
 // compaction by Kafka.
 func Open(o Options) (*Log, Recovered, error) {
-	l := &Log{fs: o.FS, dir: filepath.Clean(o.Dir), topic: o.Topic, now: o.Now, committer: o.Committer, first: -1}
+	l := &Log{fs: o.FS, dir: filepath.Clean(o.Dir), topic: o.Topic, now: o.Now, committer: o.Committer, home: o.home, first: -1, ceiling: math.MaxInt64}
 	l.config.Store(&o.Config)
 	p := &opening{l: l, o: o}
 	if err := p.run(); err != nil {

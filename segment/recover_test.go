@@ -49,13 +49,17 @@ func TestRecoverKeepsWholeBatchesOfATornTail(t *testing.T) {
 	for cut := 0; cut <= len(whole); cut++ {
 		for kind, tail := range [][]byte{nil, make([]byte, 70), bytes.Repeat([]byte{0xa5}, 70)} {
 			for _, clean := range []bool{false, true} {
+				if clean && tail != nil {
+					continue // a clean stop vouches for bytes of the right length
+				}
 				m := mem.Crash(nil)
-				writeMem(t, m, path, append(whole[:cut:cut], tail...))
+				file := append(whole[:cut:cut], tail...)
+				writeMem(t, m, path, file)
 				o := o
 				o.FS, o.Clean, o.RecoveryPoint = m, clean, 0
 				l, rec := mustOpen(t, o)
 				kept, n := 0, 0
-				for n < len(all) && kept+len(all[n]) <= cut {
+				for n < len(all) && bytes.HasPrefix(file[kept:], all[n]) {
 					kept += len(all[n])
 					n++
 				}
@@ -292,7 +296,7 @@ func crashRun(t *testing.T, seed uint64, step int) (int, bool) {
 		t.Fatalf("seed %d step %d: left %+v with %d bytes; acked %d, log start %d, %d batches", seed, step, o, len(got), at.acked, at.low, len(at.model))
 	}
 	for _, e := range l2.Epochs() {
-		if e.Start >= o.End {
+		if e.Start >= o.End && e.Start != o.LogStart {
 			t.Fatalf("seed %d step %d: epoch %+v in a log that ends at %d", seed, step, e, o.End)
 		}
 	}

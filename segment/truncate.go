@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -131,6 +132,9 @@ func (l *Log) truncate(offset int64) error {
 	if err := old.flushTail(); err != nil {
 		return err
 	}
+	if err := l.lowerRecovery(offset); err != nil {
+		return err
+	}
 	gone := v.segments[i+1:]
 	for j := len(gone) - 1; j >= 0; j-- {
 		if err := l.removeFiles(gone[j]); err != nil {
@@ -170,6 +174,19 @@ func (l *Log) truncate(offset int64) error {
 	return errors.Join(l.dropSnapshots(func(o int64) bool { return o > s.next }), l.writeEpochs())
 }
 
+// lowerRecovery makes the checkpointed recovery point at most offset, durably, before
+// the records there are cut off: what is appended in their place is not yet flushed,
+// and must be scanned after a crash.
+func (l *Log) lowerRecovery(offset int64) error {
+	if l.home == nil {
+		return nil
+	}
+	l.pub.Lock()
+	l.ceiling = offset
+	l.pub.Unlock()
+	return l.home.lower(filepath.Base(l.dir), offset)
+}
+
 // flushTail writes the index tails without the entry that sealing adds.
 func (s *segment) flushTail() error {
 	s.mu.Lock()
@@ -186,6 +203,7 @@ func (l *Log) cutBack(end int64) {
 	l.recent = ring{}
 	l.hints = hints{}
 	l.generation++
+	l.ceiling = math.MaxInt64
 	l.signal()
 }
 
@@ -202,6 +220,9 @@ func (l *Log) StartAt(offset int64) error {
 
 func (l *Log) restart(offset int64) error {
 	fail := func(err error) error { return l.fail(fmt.Errorf("start at %d: %w", offset, err)) }
+	if err := l.lowerRecovery(offset); err != nil {
+		return fail(err)
+	}
 	gone := l.segments
 	for i := len(gone) - 1; i >= 0; i-- {
 		if err := l.removeFiles(gone[i]); err != nil {
