@@ -55,7 +55,7 @@ type Groups struct {
 	o       Options
 	limits  group.Limits
 	changed chan struct{}
-	// next is when the next Tick is wanted, ms; MaxInt64: never. While ticking is set
+	// next is when the next Tick is wanted, ms; MaxInt64: not yet. While ticking is set
 	// the running Tick reports it, and nobody needs to be signalled.
 	next    atomic.Int64
 	ticking atomic.Bool
@@ -158,21 +158,16 @@ func (g *Groups) Unload(partition int32) {
 }
 
 // Tick expires sessions, ends rebalance delays and expires offsets that are due at
-// now. It returns when it wants to be called next, the zero time where nothing is due
-// ever. Changed is signalled when that moment has moved closer. One Tick runs at a
-// time.
+// now. It returns when it wants to be called next, at most a RetentionCheck later.
+// Changed is signalled when that moment has moved closer. One Tick runs at a time.
 func (g *Groups) Tick(now time.Time) (next time.Time) {
 	g.ticking.Store(true)
-	g.next.Store(math.MaxInt64)
+	g.next.Store(now.Add(g.o.RetentionCheck).UnixMilli())
 	for _, s := range g.all() {
 		g.moved(s.tick(now.UnixMilli()))
 	}
 	g.ticking.Store(false)
-	at := g.next.Load() // after the flag: who saw it set has moved next before
-	if at == math.MaxInt64 {
-		return time.Time{}
-	}
-	return time.UnixMilli(at)
+	return time.UnixMilli(g.next.Load()) // after the flag: who saw it set has moved next before
 }
 
 // Changed is signalled when Tick is wanted earlier than it last said.
@@ -368,10 +363,11 @@ func (g *Groups) Commit(r *kmsg.OffsetCommitRequest) Pending[*kmsg.OffsetCommitR
 		}
 		e = s.create(now, r.Group)
 	}
-	w := s.ticket(func(code int16) kmsg.Response { return group.CommitError(r, code) })
+	asked := *r // the caller may look at other topics meanwhile
+	w := s.ticket(func(code int16) kmsg.Response { return group.CommitError(&asked, code) })
 	s.step(now, e, e.Commit(now, w.ticket, r))
 	return await(w, func() *kmsg.OffsetCommitResponse {
-		return group.CommitError(r, kerr.CoordinatorNotAvailable.Code)
+		return group.CommitError(&asked, kerr.CoordinatorNotAvailable.Code)
 	})
 }
 
