@@ -494,7 +494,7 @@ func TestOffsetsExpire(t *testing.T) {
 	})
 }
 
-// TestTickWithoutChangesIsIdle: a stable group of many members costs a look per member
+// TestTickIsCalledOncePerSessionAtMost: a stable group of many members costs a look per member
 // and session timeout, not per heartbeat.
 func TestTickIsCalledOncePerSessionAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
