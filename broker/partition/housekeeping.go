@@ -1,0 +1,235 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/varvelog/varve/retention"
+)
+
+// Steps of background work; each is one synchronous pass, called from broker/run.go by
+// any goroutine at any time. Those that change the bucket or delete records do nothing
+// where this replica does not lead.
+
+// Roll rolls by time and snapshots producers at the segment border. It also reports
+// that an earlier snapshot could not be written.
+func (p *Partition) Roll(now time.Time) error {
+	return p.roll(func() error { return p.log.RollIfDue(now) })
+}
+
+func (p *Partition) roll(roll func() error) error {
+	p.writing.Lock()
+	if p.closed {
+		p.writing.Unlock()
+		return nil
+	}
+	err := roll()
+	border := p.takeSnapshot()
+	p.writing.Unlock()
+	p.writeSnapshot(border)
+	if err != nil {
+		return logError(err)
+	}
+	p.mu.Lock()
+	err, p.snapshotErr = p.snapshotErr, nil
+	p.mu.Unlock()
+	return err
+}
+
+// Copy copies sealed segments to the bucket: those that end at or below the high
+// watermark, the last stable offset, and the last border with a producer snapshot. It
+// returns how many were committed.
+func (p *Partition) Copy(ctx context.Context) (int, error) {
+	if !p.config.Load().RemoteStorage {
+		return 0, nil
+	}
+	if ready, err := p.readyRemote(ctx); !ready {
+		return 0, err
+	}
+	o := p.Offsets()
+	p.mu.Lock()
+	bound := min(o.HighWatermark, o.LastStable, p.snapshotEnd)
+	p.mu.Unlock()
+	n, err := p.remote.Copy(ctx, p.log, bound)
+	if err != nil {
+		return n, remoteError(err)
+	}
+	return n, nil
+}
+
+// Sweep removes dead objects.
+func (p *Partition) Sweep(ctx context.Context) error {
+	if ready, err := p.readyRemote(ctx); !ready {
+		return err
+	}
+	_, err := p.remote.Sweep(ctx)
+	return remoteError(err)
+}
+
+// readyRemote reports whether this replica leads and the remote log has been read in
+// this epoch: nothing happens in the bucket, nor because of it, before (I25).
+func (p *Partition) readyRemote(ctx context.Context) (bool, error) {
+	if p.remote == nil || !p.leads() {
+		return false, nil
+	}
+	if err := p.remote.Ready(ctx); err != nil {
+		return false, remoteError(err)
+	}
+	return true, nil
+}
+
+func (p *Partition) leads() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leader
+}
+
+// Retain applies retention.Plan in both tiers: first the start in the bucket is
+// committed, then the log start rises, then the local log start (I16, I21). While the
+// remote log is not known nothing is deleted anywhere (I23, I26).
+func (p *Partition) Retain(ctx context.Context, now time.Time) error {
+	if !p.leads() {
+		return nil
+	}
+	if p.remote != nil {
+		if ready, err := p.readyRemote(ctx); !ready {
+			return err
+		}
+	}
+	policy := p.policy()
+	if err := p.rollExpired(policy, now.UnixMilli()); err != nil {
+		return err
+	}
+	o := p.Offsets()
+	d := retention.Plan(policy, p.retentionState(o, now))
+	if start := min(d.LogStart, o.HighWatermark); start > o.LogStart {
+		if err := p.raiseLogStart(ctx, start); err != nil {
+			return fmt.Errorf("expire below %d: %w", start, err)
+		}
+	}
+	o = p.Offsets()
+	if start := min(d.LocalStart, max(o.TieredEnd, o.LogStart)); start > o.LocalStart {
+		if err := p.log.SetLocalStart(start); err != nil {
+			return fmt.Errorf("trim below %d: %w", start, logError(err))
+		}
+	}
+	return nil
+}
+
+// rollExpired seals the active segment where all of its records have expired, for
+// only sealed segments are deleted (as Kafka does).
+func (p *Partition) rollExpired(policy retention.Policy, now int64) error {
+	if !policy.Delete || policy.Ms < 0 {
+		return nil
+	}
+	segments := p.log.Segments()
+	if len(segments) == 0 {
+		return nil
+	}
+	s := segments[len(segments)-1]
+	newest := min(s.MaxTimestamp, s.Modified.UnixMilli())
+	if s.Sealed || s.Size == 0 || s.MaxTimestamp < 0 || now-newest <= policy.Ms {
+		return nil
+	}
+	return p.roll(p.log.Roll)
+}
+
+// raiseLogStart raises the log start in both tiers, in the bucket first: a leader that
+// comes after cannot bring the records back (I29).
+func (p *Partition) raiseLogStart(ctx context.Context, start int64) error {
+	if p.remote != nil {
+		if err := p.remote.Expire(ctx, start); err != nil {
+			return remoteError(err)
+		}
+	}
+	return logError(p.log.SetLogStart(start))
+}
+
+func (p *Partition) policy() retention.Policy {
+	c := p.config.Load()
+	return retention.Policy{
+		Delete:     c.CleanupDelete,
+		Ms:         c.RetentionMs,
+		Bytes:      c.RetentionBytes,
+		LocalMs:    c.LocalRetentionMs,
+		LocalBytes: c.LocalRetentionBytes,
+		Tiered:     c.RemoteStorage && p.remote != nil,
+	}
+}
+
+// retentionState lists what is in the bucket, and of the disk what is not: an offset
+// in both tiers is counted once, with the bucket's segment (I23).
+func (p *Partition) retentionState(o Offsets, now time.Time) retention.State {
+	s := retention.State{
+		LogStart: o.LogStart, LocalStart: o.LocalStart, HighWatermark: o.HighWatermark,
+		TieredEnd: o.LogStart, RemoteKnown: true, Now: now.UnixMilli(),
+	}
+	if p.remote != nil {
+		r := p.remote.Offsets()
+		s.RemoteKnown, s.TieredEnd = r.Known, r.End
+		for _, e := range p.remote.Entries() {
+			s.Segments = append(s.Segments, retention.Segment{
+				Base: e.Base, Next: e.Next, Size: e.Size, MaxTimestamp: e.MaxTimestamp,
+				Modified: math.MaxInt64, Local: e.Next > o.LocalStart, Tiered: true, Sealed: true,
+			})
+		}
+	}
+	end := o.LogStart
+	if n := len(s.Segments); n > 0 {
+		end = s.Segments[n-1].Next
+	}
+	for _, l := range p.log.Segments() {
+		if l.Next <= end && l.Sealed {
+			continue
+		}
+		s.Segments = append(s.Segments, retention.Segment{
+			Base: max(l.Base, end), Next: l.Next, Size: l.Size, MaxTimestamp: l.MaxTimestamp,
+			Modified: l.Modified.UnixMilli(), Local: true, Sealed: l.Sealed,
+		})
+	}
+	return s
+}
+
+// ExpireProducers forgets producers that wrote nothing for ProducerExpiry.
+func (p *Partition) ExpireProducers(now time.Time) {
+	p.writing.Lock()
+	p.producers.expire(now.Add(-p.producerExpiry).UnixMilli())
+	p.writing.Unlock()
+}
+
+// DeleteRecords raises the log start offset; -1: to the high watermark. It returns the
+// new one, which is the old one where that is higher already.
+//
+// It returns ErrOffsetOutOfRange above the high watermark, ErrPolicy where the topic
+// is compacted only, ErrNotLeader, and ErrRemote where the tier could not be told: then
+// nothing has been deleted.
+func (p *Partition) DeleteRecords(ctx context.Context, offset int64) (int64, error) {
+	o := p.Offsets()
+	if !o.Leader {
+		return none, ErrNotLeader
+	}
+	if c := p.config.Load(); c.CleanupCompact && !c.CleanupDelete {
+		return none, ErrPolicy
+	}
+	if offset == none {
+		offset = o.HighWatermark
+	}
+	if offset < 0 || offset > o.HighWatermark {
+		return none, fmt.Errorf("%w: %d is above the high watermark %d", ErrOffsetOutOfRange, offset, o.HighWatermark)
+	}
+	if offset > o.LogStart {
+		if p.remote != nil {
+			if ready, err := p.readyRemote(ctx); err != nil {
+				return none, err
+			} else if !ready {
+				return none, ErrNotLeader
+			}
+		}
+		if err := p.raiseLogStart(ctx, offset); err != nil {
+			return none, err
+		}
+	}
+	return p.Offsets().LogStart, nil
+}

@@ -1,0 +1,373 @@
+package partition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/segment"
+	"github.com/varvelog/varve/segment/batch"
+	"github.com/varvelog/varve/segment/vfs"
+	"github.com/varvelog/varve/tiering/mem"
+)
+
+// tiered is a topic that keeps about two segments on disk.
+func tiered() config.Topic {
+	c := defaults()
+	c.RemoteStorage = true
+	c.SegmentBytes = 4 << 10
+	c.LocalRetentionBytes = 8 << 10
+	return c
+}
+
+// fill produces n batches of 10 records of about 1 KB, 4 to a segment, and returns the
+// bytes of the whole log.
+func (h *house) fill(n int) []byte {
+	h.t.Helper()
+	for i := range n {
+		h.produce(plain(h.t, 10, h.clock.Load()+int64(i), 90))
+	}
+	return h.whole()
+}
+
+// whole reads the log from its start to the high watermark.
+func (h *house) whole() []byte {
+	h.t.Helper()
+	var all []byte
+	o := h.p.Offsets()
+	for offset := o.LogStart; offset < o.HighWatermark; {
+		got := h.bytes(spec(offset))
+		all = append(all, got...)
+		for len(got) > 0 {
+			b, rest, err := batch.Next(got)
+			h.must(err)
+			offset, got = b.NextOffset(), rest
+		}
+	}
+	return all
+}
+
+func TestReadAcrossTheSeamEqualsTheLogI30(t *testing.T) {
+	h := newHouse(t, tiered())
+	before := h.fill(20)
+	h.tier()
+	o := h.p.Offsets()
+	if o.LogStart != 0 || o.LocalStart == 0 || o.LocalStart > o.TieredEnd || o.End != 200 {
+		t.Fatalf("nothing was trimmed: %+v", o)
+	}
+	if !bytes.Equal(h.whole(), before) {
+		t.Error("the bytes have changed")
+	}
+	for offset := range o.End {
+		b, _, err := batch.Next(h.bytes(spec(offset)))
+		if err != nil || b.BaseOffset() != offset/10*10 {
+			t.Errorf("offset %d: %v", offset, err)
+		}
+	}
+}
+
+func TestListOffsetsSpecialTimestampsWithATier(t *testing.T) {
+	h := newHouse(t, tiered())
+	at := func(ts int64) segment.Timestamped {
+		t.Helper()
+		got, err := h.p.ListOffset(t.Context(), ts, ReadUncommitted, -1)
+		h.must(err)
+		return got
+	}
+	h.produce(plain(t, 10, 1, 90))
+	if got := at(LatestTiered); got != notFound {
+		t.Errorf("latest tiered of an empty tier: %+v", got)
+	}
+	if got := at(EarliestPending); got.Offset != 0 {
+		t.Errorf("earliest pending of an empty tier: %+v", got)
+	}
+	h.fill(20)
+	h.tier()
+	h.lead()
+	h.produce(plain(t, 10, 1, 90))
+	o := h.p.Offsets()
+	for ts, want := range map[int64]segment.Timestamped{
+		Earliest:        {Offset: 0, Timestamp: -1, LeaderEpoch: 1},
+		Latest:          {Offset: 220, Timestamp: -1, LeaderEpoch: 2},
+		EarliestLocal:   {Offset: o.LocalStart, Timestamp: -1, LeaderEpoch: 1},
+		LatestTiered:    {Offset: o.TieredEnd - 1, Timestamp: -1, LeaderEpoch: 1},
+		EarliestPending: {Offset: o.TieredEnd, Timestamp: -1, LeaderEpoch: h.p.at(o.TieredEnd).LeaderEpoch},
+	} {
+		if got := at(ts); got != want {
+			t.Errorf("timestamp %d: %+v, want %+v", ts, got, want)
+		}
+	}
+}
+
+func TestCopyStopsAtAnOpenTransactionI1(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(8)
+	h.produce(sent{id: 1, n: 1, txn: true}.batch(t, 0))
+	h.fill(8)
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd > o.LastStable || o.LastStable != 80 {
+		t.Errorf("%+v", o)
+	}
+	h.marker(1, 0, false)
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd != o.End {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAbortedTransactionsAcrossTheSeamI33(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.produce(sent{id: 1, n: 1, txn: true}.batch(t, 0))
+	h.fill(8)
+	h.must(h.p.roll(h.p.log.Roll))
+	h.marker(1, 0, false) // on disk only, the records in the bucket
+	_, err := h.p.Copy(t.Context())
+	h.must(err)
+	h.fill(8)
+	h.must(h.p.Retain(t.Context(), h.now()))
+	o := h.p.Offsets()
+	if o.LocalStart == 0 || o.TieredEnd > 82 {
+		t.Fatalf("%+v", o)
+	}
+	s := spec(0)
+	s.Isolation, s.MaxBytes = ReadCommitted, 1
+	for _, when := range []string{"marker on disk", "marker in the bucket"} {
+		r, err := h.read(s)
+		h.must(err)
+		r.Records.Release()
+		if len(r.Aborted) != 1 || r.Aborted[0].FirstOffset != 0 || r.Aborted[0].LastOffset != 81 {
+			t.Errorf("%s: %+v", when, r.Aborted)
+		}
+		h.tier()
+	}
+}
+
+func TestStoreUnreachableStopsNeitherProduceNorTailNorDeletesI20(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.tier()
+	tieredEnd, local := h.p.Offsets().TieredEnd, h.p.Offsets().LocalStart
+	down := errors.New("store is down")
+	h.bucket.SetHook(func(mem.Op, string) mem.Fault { return mem.Fault{Before: down} })
+	defer h.bucket.SetHook(nil)
+	h.restart() // the bucket is on the path of neither start nor leadership
+	h.fillTail(20)
+	h.must(h.p.roll(h.p.log.Roll))
+	if _, err := h.p.Copy(t.Context()); !errors.Is(err, ErrRemote) {
+		t.Errorf("copy: %v", err)
+	}
+	if err := h.p.Retain(t.Context(), h.now()); !errors.Is(err, ErrRemote) {
+		t.Errorf("retain: %v", err)
+	}
+	if _, err := h.p.DeleteRecords(t.Context(), 50); !errors.Is(err, ErrRemote) {
+		t.Errorf("delete records: %v", err)
+	}
+	o := h.p.Offsets()
+	if o.TieredEnd != tieredEnd || o.LocalStart != local || o.LogStart != 0 {
+		t.Errorf("%+v, before: tiered end %d, local start %d", o, tieredEnd, local)
+	}
+	if got := h.bytes(spec(o.End - 1)); len(got) == 0 {
+		t.Error("tail read")
+	}
+	h.bucket.SetHook(nil)
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd != o.End {
+		t.Errorf("after the store is back: %+v", o)
+	}
+}
+
+func (h *house) fillTail(n int) {
+	h.t.Helper()
+	for i := range n {
+		h.produce(plain(h.t, 10, h.clock.Load()+int64(i), 90))
+	}
+}
+
+func TestFencedLeaderDeletesNothingI5(t *testing.T) {
+	c := tiered()
+	h := newHouse(t, c)
+	h.fill(20)
+	h.metadata.elect(99) // somebody else, and we do not know
+	h.must(h.p.roll(h.p.log.Roll))
+	h.flush()
+	if n, err := h.p.Copy(t.Context()); n != 0 || !errors.Is(err, ErrNotLeader) {
+		t.Errorf("copy: %d, %v", n, err)
+	}
+	if _, err := h.p.DeleteRecords(t.Context(), 50); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("delete records: %v", err)
+	}
+	if o := h.p.Offsets(); o.LogStart != 0 || o.LocalStart != 0 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestDeletedRecordsDoNotComeBackI29(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.tier()
+	for _, to := range []int64{45, h.p.Offsets().TieredEnd + 5} {
+		h.fillTail(1)
+		got, err := h.p.DeleteRecords(t.Context(), to)
+		if err != nil || got != to {
+			t.Fatalf("delete below %d: %d, %v", to, got, err)
+		}
+		h.crash(rand.New(rand.NewPCG(7, 7))) // the log start on disk was not checkpointed
+		if o := h.p.Offsets(); o.LogStart != to || o.LocalStart > max(o.TieredEnd, o.LogStart) {
+			t.Errorf("after a power cut: %+v", o)
+		}
+		if _, err := h.read(spec(to - 1)); !errors.Is(err, ErrOffsetOutOfRange) {
+			t.Errorf("read below %d: %v", to, err)
+		}
+		if b := batch.Batch(h.bytes(spec(to))); b.BaseOffset() != to/10*10 {
+			t.Errorf("read at %d begins at %d", to, b.BaseOffset())
+		}
+	}
+	h.fillTail(10)
+	h.tier()
+	h.whole()
+}
+
+func TestReplicaWithoutDiskGoesOnAtTheTieredEndI15a(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(12)
+	h.lead()
+	b := sent{id: 5, epoch: 1, n: 3}
+	base := h.produce(b.batch(t, 0))
+	before := h.fill(12)
+	h.tier()
+	o := h.p.Offsets()
+	if o.TieredEnd != o.End {
+		t.Fatalf("%+v", o)
+	}
+	h.close()
+	h.disk = vfs.NewMem()
+	h.open()
+	n := h.p.Offsets()
+	if n.LogStart != 0 || n.LocalStart != o.End || n.End != o.End || n.HighWatermark != o.End || n.TieredEnd != o.End {
+		t.Errorf("%+v, before %+v", n, o)
+	}
+	if !bytes.Equal(h.whole(), before) {
+		t.Error("the bytes have changed")
+	}
+	if a, err := h.append(b.batch(t, 0)); err != nil || !a.Duplicate || a.BaseOffset != base {
+		t.Errorf("duplicate of %d (I42): %+v, %v", base, a, err)
+	}
+	if e, end, err := h.p.EpochEnd(t.Context(), -1, 1); err != nil || e != 1 || end != 120 {
+		t.Errorf("epoch 1 ends as %d at %d, %v (I35)", e, end, err)
+	}
+	if got := h.produce(plain(t, 1, 1, 1)); got != o.End {
+		t.Errorf("goes on at %d", got)
+	}
+	h.restart()
+	if r := h.p.Offsets(); r.LogStart != 0 || r.LocalStart != o.End || r.End != o.End+1 {
+		t.Errorf("after a restart: %+v", r)
+	}
+}
+
+func TestCopyCarriesTheProducerSnapshotOfTheBorder(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.produce(sent{id: 5, n: 3}.batch(t, 0))
+	h.fillTail(3)
+	h.must(h.p.roll(h.p.log.Roll))
+	_, err := h.p.Copy(t.Context())
+	h.must(err)
+	snapshot, _, err := h.p.remote.Snapshot(t.Context())
+	h.must(err)
+	states, err := segment.ParseSnapshot(snapshot)
+	if err != nil || len(states) != 1 || states[0].ProducerID != 5 || states[0].LastSequence != 2 {
+		t.Errorf("%+v, %v", states, err)
+	}
+}
+
+func TestRetentionExpiresInBothTiersC5(t *testing.T) {
+	c := tiered()
+	c.RetentionMs = time.Hour.Milliseconds()
+	h := newHouse(t, c)
+	h.fill(20)
+	h.tier()
+	h.pass(50 * time.Minute)
+	h.fill(8)
+	h.tier()
+	if o := h.p.Offsets(); o.LogStart != 0 {
+		t.Fatalf("expired early: %+v", o)
+	}
+	h.pass(20 * time.Minute)
+	h.must(h.p.Retain(t.Context(), h.now()))
+	o := h.p.Offsets()
+	if o.LogStart != 200 {
+		t.Errorf("%+v", o)
+	}
+	if _, err := h.read(spec(199)); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Errorf("read of an expired offset: %v", err)
+	}
+	h.pass(2 * time.Hour)
+	h.must(h.p.Retain(t.Context(), h.now()))
+	if o := h.p.Offsets(); o.LogStart != o.End || o.End != 280 {
+		t.Errorf("all expired, the active segment too: %+v", o)
+	}
+	objects := len(h.bucket.Snapshot())
+	h.pass(time.Hour)
+	h.must(h.p.Sweep(t.Context()))
+	h.must(h.p.Sweep(t.Context()))
+	if after := len(h.bucket.Snapshot()); after >= objects {
+		t.Errorf("%d objects, %d after the sweep", objects, after)
+	}
+}
+
+func TestHousekeepingDoesNothingWhereNotLeading(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.must(h.p.roll(h.p.log.Roll))
+	h.p.Resign()
+	n, err := h.p.Copy(t.Context())
+	h.must(err)
+	h.must(h.p.Retain(t.Context(), h.now()))
+	h.must(h.p.Sweep(t.Context()))
+	if o := h.p.Offsets(); n != 0 || o.TieredEnd > 0 || o.LocalStart != 0 || len(h.bucket.Snapshot()) != 0 {
+		t.Errorf("copied %d, %d objects, %+v", n, len(h.bucket.Snapshot()), o)
+	}
+}
+
+func TestReadersAndHousekeepingAcrossTheSeam(t *testing.T) {
+	h := newHouse(t, tiered())
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _ = h.dir.Committer().Run(ctx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 40 {
+			a, err := h.append(plain(t, 10, int64(i), 90))
+			h.must2(err)
+			h.must2(h.p.Wait(ctx, a))
+			_, err = h.p.Copy(ctx)
+			h.must2(err, h.p.Retain(ctx, h.now()), h.p.Sweep(ctx))
+		}
+	}()
+	r := rand.New(rand.NewPCG(8, 8))
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		o := h.p.Offsets()
+		if o.HighWatermark == 0 {
+			continue
+		}
+		offset := r.Int64N(o.HighWatermark)
+		s := spec(offset)
+		s.Isolation = int8(r.IntN(2))
+		if b := batch.Batch(h.bytes(s)); b.BaseOffset() != offset/10*10 {
+			t.Fatalf("offset %d: batch at %d", offset, b.BaseOffset())
+		}
+		ts := r.Int64N(40)
+		if got, err := h.p.ListOffset(ctx, ts, ReadUncommitted, -1); err != nil || got.Offset >= 0 && got.Timestamp < ts {
+			t.Fatalf("timestamp %d: %+v, %v", ts, got, err)
+		}
+	}
+	cancel()
+}
