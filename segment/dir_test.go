@@ -21,7 +21,7 @@ func openDirT(t *testing.T, o DirOptions) *Dir {
 func TestDirectoryFilesAreKafkas(t *testing.T) {
 	mem := vfs.NewMem()
 	zeros := make([]byte, 16)
-	d := openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "5L6g3nShT-eMCtK--X86sw", NodeID: 3, Random: index0(zeros)})
+	d := openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "5L6g3nShT-eMCtK--X86sw", NodeID: 3, Random: sameBytes(zeros)})
 	o := Options{Config: testConfig, Now: func() time.Time { return start }}
 	l, _, err := d.OpenLog("orders", 7, TopicID{0xff}, o)
 	if err != nil {
@@ -76,9 +76,9 @@ func TestDirectoryFilesAreKafkas(t *testing.T) {
 	}
 }
 
-type index0 []byte
+type sameBytes []byte
 
-func (r index0) Read(p []byte) (int, error) { return copy(p, r), nil }
+func (r sameBytes) Read(p []byte) (int, error) { return copy(p, r), nil }
 
 func TestOpenDirRefusesForeignAndLockedDirectories(t *testing.T) {
 	mem := vfs.NewMem()

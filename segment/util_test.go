@@ -2,7 +2,6 @@ package segment
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -113,4 +112,3 @@ func readMem(t testing.TB, fsys vfs.FS, path string) []byte {
 	return p
 }
 
-var _ = fmt.Sprint
