@@ -111,4 +111,3 @@ func readMem(t testing.TB, fsys vfs.FS, path string) []byte {
 	}
 	return p
 }
-
