@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"net"
+	"sync/atomic"
 )
 
 // Request is one request as it came. Body is valid until the Response was written or
@@ -28,16 +29,29 @@ var Immediately <-chan struct{} = func() chan struct{} {
 	return closed
 }()
 
-// Conn is what a handler may know of a connection. The first block does not change; the
-// second belongs to the handler, which touches it in Start only.
+// Conn is what a handler may know of a connection. The exported fields do not change, but
+// for Session, which belongs to the handler and is touched in Start only.
 type Conn struct {
 	ID       string // local:port-remote:port-n, as in Kafka
 	Listener string
 	Local    net.Addr // where the client reached us
 	Remote   net.Addr
 
-	SoftwareName, SoftwareVersion string // set by ApiVersions v3+ (KIP-511)
-	Session                       any    // what the handler keeps with the connection
+	Session any // what the handler keeps with the connection
+
+	software atomic.Pointer[[2]string]
+}
+
+// SetSoftware remembers the client's software, as ApiVersions v3 and later name it
+// (KIP-511). Any goroutine may call it.
+func (c *Conn) SetSoftware(name, version string) { c.software.Store(&[2]string{name, version}) }
+
+// Software is what SetSoftware was last given, empty before.
+func (c *Conn) Software() (name, version string) {
+	if s := c.software.Load(); s != nil {
+		return s[0], s[1]
+	}
+	return "", ""
 }
 
 // Handler starts requests. Start is called from the connection's reading goroutine,

@@ -205,12 +205,8 @@ func (s *Server) newConn(listener string, socket net.Conn) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serial++
-	c.info = Conn{
-		ID:       fmt.Sprintf("%s-%s-%d", socket.LocalAddr(), socket.RemoteAddr(), s.serial),
-		Listener: listener,
-		Local:    socket.LocalAddr(),
-		Remote:   socket.RemoteAddr(),
-	}
+	c.info.ID = fmt.Sprintf("%s-%s-%d", socket.LocalAddr(), socket.RemoteAddr(), s.serial)
+	c.info.Listener, c.info.Local, c.info.Remote = listener, socket.LocalAddr(), socket.RemoteAddr()
 	s.conns[c] = struct{}{}
 	return c
 }

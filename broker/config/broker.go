@@ -1,0 +1,111 @@
+package config
+
+import "time"
+
+// Endpoint is a listener: NAME://HOST:PORT. An empty host is every address.
+type Endpoint struct {
+	Name string
+	Host string
+	Port int32
+}
+
+// Broker is a broker's settings, typed. It is not changed after Load; WithDynamic makes
+// another.
+type Broker struct {
+	NodeID              int32
+	Rack                string
+	Listeners           []Endpoint
+	AdvertisedListeners []Endpoint // of those that have one; the others tell each connection the address it came by
+	LogDirs             []string
+	RecoveryThreads     int
+
+	MetadataDir          string   // etcd's, when it is embedded
+	MetadataEndpoints    []string // of an external etcd; empty: embedded
+	BrokerSessionTimeout time.Duration
+
+	HTTPListener string // host:port, "" is off
+
+	// Sockets.
+	SocketRequestMaxBytes                                  int32
+	SocketSendBufferBytes, SocketReceiveBufferBytes        int // -1: the system's
+	QueuedMaxRequestBytes                                  int64
+	ConnectionsMaxIdle                                     time.Duration
+	MaxConnections, MaxConnectionsPerIP, MaxConnectionRate int // 0: the default of package wire
+	FetchMaxBytes                                          int64
+	FetchSessionSlots                                      int
+	ShutdownTimeout                                        time.Duration
+	MaxDecompressedBytes                                   int64
+
+	// Topics.
+	Topic                    Topic // defaults of topics
+	AutoCreateTopics         bool
+	DeleteTopicEnable        bool
+	NumPartitions            int32
+	DefaultReplicationFactor int16
+	RetentionCheckInterval   time.Duration
+	CheckpointInterval       time.Duration // of recovery points and log start offsets
+
+	// Producers, groups and offsets.
+	ProducerIDExpiration, ProducerExpiryCheckInterval time.Duration
+	GroupMinSessionTimeout, GroupMaxSessionTimeout    time.Duration
+	GroupInitialRebalanceDelay                        time.Duration
+	GroupMaxSize                                      int
+	OffsetMetadataMaxBytes                            int
+	OffsetsRetention, OffsetsRetentionCheckInterval   time.Duration
+	OffsetsTopicPartitions                            int32
+	OffsetsTopicReplicationFactor                     int16
+	OffsetsTopicSegmentBytes                          int64
+
+	// Tiering.
+	TieringDefault                                            bool
+	Bucket                                                    Bucket
+	CacheDir                                                  string
+	CacheBytes, ChunkBytes, ReadAheadBytes                    int64
+	RemoteTaskInterval                                        time.Duration
+	RemoteCopyConcurrency, RemoteFetchConcurrency             int
+	RemoteCopyMaxBytesPerSecond, RemoteFetchMaxBytesPerSecond int64
+	BucketTimeout, BucketDeleteDelay, BucketSweepInterval     time.Duration
+
+	values *values
+}
+
+// Bucket says where segments go.
+type Bucket struct {
+	Driver string // file, minio or s3
+	Dir    string // file: the directory
+
+	Name, Prefix string // minio, s3
+	Endpoint     string // http://host:port or https://host:port; "" is AWS
+	Region       string
+
+	AccessKeyID, SecretAccessKey, SessionToken string // all empty: the driver's own chain
+
+	PathStyle    bool
+	StorageClass string
+	KMSKeyID     string
+	Checksum     string // when_required or when_supported
+	Create       bool   // make the bucket when it is missing
+}
+
+// Topic is a topic's settings, typed. A retention of -1 is none; a local retention of -2
+// is that of the topic. Times longer than Go's longest are that.
+type Topic struct {
+	RetentionMs, RetentionBytes           int64
+	LocalRetentionMs, LocalRetentionBytes int64
+	RemoteStorage                         bool
+	CleanupDelete, CleanupCompact         bool
+	SegmentBytes                          int64
+	SegmentAge, SegmentJitter             time.Duration
+	IndexBytes, IndexInterval             int64
+	FileDeleteDelay                       time.Duration
+	FlushMessages                         int64
+	FlushAge                              time.Duration
+	MinInsyncReplicas                     int32
+	MaxMessageBytes                       int32
+	LogAppendTime                         bool
+	TimestampBeforeMaxMs                  int64
+	TimestampAfterMaxMs                   int64
+	Preallocate                           bool
+	DeleteRetention                       time.Duration
+	MinCompactionLag, MaxCompactionLag    time.Duration
+}

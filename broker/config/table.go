@@ -1,0 +1,321 @@
+package config
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// The table. Topic keys first, since most defaults of theirs are broker keys; then the
+// broker's. Types, defaults and ranges are those of Apache Kafka 4.3, but for the
+// defaults marked "ours".
+
+// none is an upper end that is no bound.
+const none = math.MaxInt64
+
+type option func(*Key)
+
+func row(name string, t Type, value, doc string, options ...option) Key {
+	k := Key{Name: name, Type: t, Default: value, Doc: doc}
+	for _, o := range options {
+		o(&k)
+	}
+	return k
+}
+
+func from(min float64) option { return between(min, none) }
+func between(min, max float64) option {
+	return func(k *Key) { k.bounded, k.min, k.max = true, min, max }
+}
+func oneOf(values ...string) option { return func(k *Key) { k.oneOf = values } }
+func null(k *Key)                   { k.NoDefault = true }
+func dynamic(k *Key)                { k.Dynamic = true }
+func secret(k *Key)                 { k.Sensitive = true }
+
+// in names the unit of what is kept as a time.Duration.
+func in(unit time.Duration) option { return func(k *Key) { k.unit = unit } }
+
+func toTopic(f func(*Topic) any) option   { return func(k *Key) { k.topic = f } }
+func toBroker(f func(*Broker) any) option { return func(k *Key) { k.broker = f } }
+
+// defaultOnly marks a key that is not enforced yet; removing it is all that enforcing takes here.
+func defaultOnly(why string) option {
+	return func(k *Key) { k.Enforcement, k.Why = DefaultOnly, why }
+}
+
+func noEffect(why string) option {
+	return func(k *Key) { k.Enforcement, k.Why = NoEffect, why }
+}
+
+// also names the broker keys that are a topic key's default, in order of precedence.
+func also(first string, more ...Synonym) option {
+	return func(k *Key) {
+		k.BrokerKey = first
+		k.Synonyms = append([]Synonym{{first, 1}}, more...)
+	}
+}
+
+const (
+	maxLong   = "9223372036854775807"
+	hourInMs  = 60 * 60 * 1000
+	minuteMs  = 60 * 1000
+	noCleaner = "log compaction is not built yet"
+)
+
+var topicKeys = []Key{
+	row("cleanup.policy", List, "delete", "What happens to old records: delete drops segments past retention; compact keeps the last record of each key, and is for internal topics only as yet.", oneOf("compact", "delete"), also("log.cleanup.policy")),
+	row("compression.gzip.level", Int, "-1", "Level of gzip when compression.type is gzip.", between(-1, 9), also("compression.gzip.level"), defaultOnly("batches are stored as producers compress them")),
+	row("compression.lz4.level", Int, "9", "Level of lz4 when compression.type is lz4.", between(1, 17), also("compression.lz4.level"), defaultOnly("batches are stored as producers compress them")),
+	row("compression.type", String, "producer", "How the broker compresses batches: producer keeps them as they come.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), also("compression.type"), defaultOnly("batches are stored as producers compress them")),
+	row("compression.zstd.level", Int, "3", "Level of zstd when compression.type is zstd.", between(-131072, 22), also("compression.zstd.level"), defaultOnly("batches are stored as producers compress them")),
+	row("delete.retention.ms", Long, "86400000", "How long compaction keeps tombstones.", from(0), in(time.Millisecond), also("log.cleaner.delete.retention.ms"), toTopic(func(t *Topic) any { return &t.DeleteRetention }), defaultOnly(noCleaner)),
+	row("file.delete.delay.ms", Long, "60000", "How long a removed segment's files stay, for readers that are in them.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), toTopic(func(t *Topic) any { return &t.FileDeleteDelay })),
+	row("flush.messages", Long, "1", "Flush to disk before answering once so many records are unflushed; 1 flushes before every answer, by group commit (ours; Kafka's default is never).", from(1), also("log.flush.interval.messages"), toTopic(func(t *Topic) any { return &t.FlushMessages })),
+	row("flush.ms", Long, maxLong, "Flush records at latest after this time.", from(0), in(time.Millisecond), also("log.flush.interval.ms", Synonym{"log.flush.scheduler.interval.ms", 1}), toTopic(func(t *Topic) any { return &t.FlushAge })),
+	row("follower.replication.throttled.replicas", List, "", "Replicas whose followers are throttled.", defaultOnly("replication is not throttled yet")),
+	row("index.interval.bytes", Int, "4096", "Bytes of log between entries of the offset index.", from(0), also("log.index.interval.bytes"), toTopic(func(t *Topic) any { return &t.IndexInterval })),
+	row("leader.replication.throttled.replicas", List, "", "Replicas whose leaders are throttled.", defaultOnly("replication is not throttled yet")),
+	row("local.retention.bytes", Long, "-2", "Bytes of a partition to keep on local disk once they are in the bucket; -2 is retention.bytes, -1 no limit.", from(-2), also("log.local.retention.bytes"), toTopic(func(t *Topic) any { return &t.LocalRetentionBytes })),
+	row("local.retention.ms", Long, "-2", "How long records stay on local disk once they are in the bucket; -2 is retention.ms, -1 no limit.", from(-2), also("log.local.retention.ms"), toTopic(func(t *Topic) any { return &t.LocalRetentionMs })),
+	row("max.compaction.lag.ms", Long, maxLong, "Longest time a record may stay uncompacted.", from(1), in(time.Millisecond), also("log.cleaner.max.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MaxCompactionLag }), defaultOnly(noCleaner)),
+	row("max.message.bytes", Int, "1048588", "Largest record batch, as it is sent.", from(0), also("message.max.bytes"), toTopic(func(t *Topic) any { return &t.MaxMessageBytes })),
+	row("message.timestamp.after.max.ms", Long, "3600000", "How far a record's timestamp may lie after the broker's clock.", from(0), also("log.message.timestamp.after.max.ms"), toTopic(func(t *Topic) any { return &t.TimestampAfterMaxMs })),
+	row("message.timestamp.before.max.ms", Long, maxLong, "How far a record's timestamp may lie before the broker's clock.", from(0), also("log.message.timestamp.before.max.ms"), toTopic(func(t *Topic) any { return &t.TimestampBeforeMaxMs })),
+	row("message.timestamp.type", String, "CreateTime", "Whose timestamp a record has: the producer's, or the broker's at append.", oneOf("CreateTime", "LogAppendTime"), also("log.message.timestamp.type")),
+	row("min.cleanable.dirty.ratio", Double, "0.5", "Share of a log that must be uncompacted before it is compacted.", between(0, 1), also("log.cleaner.min.cleanable.ratio"), defaultOnly(noCleaner)),
+	row("min.compaction.lag.ms", Long, "0", "Shortest time a record stays uncompacted.", from(0), in(time.Millisecond), also("log.cleaner.min.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MinCompactionLag }), defaultOnly(noCleaner)),
+	row("min.insync.replicas", Int, "1", "Replicas that must be in sync for acks=all to be accepted.", from(1), also("min.insync.replicas"), toTopic(func(t *Topic) any { return &t.MinInsyncReplicas })),
+	row("preallocate", Boolean, "false", "Allocate a segment's file whole when it is created.", also("log.preallocate"), toTopic(func(t *Topic) any { return &t.Preallocate })),
+	row("remote.log.copy.disable", Boolean, "false", "Copy no more segments to the bucket, and serve those that are there.", defaultOnly("copying cannot be paused by topic yet")),
+	row("remote.log.delete.on.disable", Boolean, "false", "Delete a topic's segments from the bucket when tiering is turned off.", defaultOnly("tiering cannot be turned off for a topic yet")),
+	row("remote.storage.enable", Boolean, "false", "Copy closed segments to the bucket and read them from there; new topics have it set by varve.tiering.default.", toTopic(func(t *Topic) any { return &t.RemoteStorage })),
+	row("retention.bytes", Long, "-1", "Bytes of a partition to keep, on disk and in the bucket together; -1 is no limit.", from(-1), also("log.retention.bytes"), toTopic(func(t *Topic) any { return &t.RetentionBytes })),
+	row("retention.ms", Long, "604800000", "How long records are kept, on disk and in the bucket together; -1 is forever.", from(-1), also("log.retention.ms", Synonym{"log.retention.minutes", minuteMs}, Synonym{"log.retention.hours", hourInMs}), toTopic(func(t *Topic) any { return &t.RetentionMs })),
+	row("segment.bytes", Int, "1073741824", "Size at which a segment is closed; what is copied and deleted at once.", from(1<<20), also("log.segment.bytes"), toTopic(func(t *Topic) any { return &t.SegmentBytes })),
+	row("segment.index.bytes", Int, "10485760", "Largest size of a segment's offset index; a full one closes the segment.", from(4), also("log.index.size.max.bytes"), toTopic(func(t *Topic) any { return &t.IndexBytes })),
+	row("segment.jitter.ms", Long, "0", "Random time by which segments are closed early, so that not all are at once.", from(0), in(time.Millisecond), also("log.roll.jitter.ms", Synonym{"log.roll.jitter.hours", hourInMs}), toTopic(func(t *Topic) any { return &t.SegmentJitter })),
+	row("segment.ms", Long, "604800000", "Age at which a segment is closed even if it is small.", from(1), in(time.Millisecond), also("log.roll.ms", Synonym{"log.roll.hours", hourInMs}), toTopic(func(t *Topic) any { return &t.SegmentAge })),
+	row("unclean.leader.election.enable", Boolean, "false", "Elect a replica that is not in sync when no other is left, losing records.", also("unclean.leader.election.enable"), defaultOnly("a leader is always elected from the in-sync replicas")),
+}
+
+const (
+	noThreads  = "requests need no pool of threads here: a connection has its own goroutines"
+	noZk       = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
+	noKraft    = "every broker embeds the metadata it needs"
+	noTxnTopic = "transactions are not built yet"
+	noShare    = "share groups are not built yet"
+	noPurge    = "waiting requests are woken one by one and never purged"
+)
+
+var brokerKeys = []Key{
+	// Identity and listeners.
+	row("node.id", Int, "0", "This broker's id, unique in the cluster.", from(0)),
+	row("broker.id", Int, "-1", "The older name of node.id; -1 is not set.", from(-1)),
+	row("broker.rack", String, "", "Where this broker stands; replicas are spread over racks.", null, toBroker(func(b *Broker) any { return &b.Rack })),
+	row("listeners", List, "PLAINTEXT://:9092", "What clients connect to, as NAME://host:port; without a host every address of this machine.", func(k *Key) { k.check = checkEndpoints }),
+	row("advertised.listeners", List, "", "What clients are told to connect to; without it each connection is told the address that it came by.", null, func(k *Key) { k.check = checkEndpoints }),
+	row("listener.security.protocol.map", String, "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", "Security protocol of each listener; only PLAINTEXT is built as yet."),
+	row("inter.broker.listener.name", String, "", "Listener by which brokers reach each other; the first one by default.", null),
+	row("port", Int, "9092", "The older way to set the port of a PLAINTEXT listener, when listeners is not set.", between(0, 65535)),
+	row("host.name", String, "", "The older way to set the address of a PLAINTEXT listener, when listeners is not set."),
+	row("advertised.port", Int, "9092", "The older way to set the port of advertised.listeners.", between(1, 65535)),
+	row("advertised.host.name", String, "", "The older way to set the host of advertised.listeners.", null),
+	row("varve.http.listener", String, "", "Address, host:port, of metrics, health and profiles; none is off. By default on 127.0.0.1, 1000 below the port of the first listener: 8092 beside 9092, so that several brokers on a machine keep apart and clear of Kafka's 9092 to 9094."),
+
+	// Directories and metadata.
+	row("log.dir", List, "/tmp/kafka-logs", "Directory of the logs, when log.dirs is not set."),
+	row("log.dirs", List, "", "Directories of the logs, separated by commas; each is flushed by itself.", null),
+	row("num.recovery.threads.per.data.dir", Int, "2", "Logs that are recovered at a time in each directory.", from(1), toBroker(func(b *Broker) any { return &b.RecoveryThreads })),
+	row("metadata.endpoints", List, "", "Addresses of an external etcd; without any the broker embeds one.", toBroker(func(b *Broker) any { return &b.MetadataEndpoints })),
+	row("varve.metadata.dir", String, "", "Directory of the embedded etcd; metadata in the first log directory by default.", null, toBroker(func(b *Broker) any { return &b.MetadataDir })),
+	row("broker.session.timeout.ms", Int, "9000", "How long a broker may be silent before its leaderships move.", from(1000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BrokerSessionTimeout })),
+
+	// Sockets and requests.
+	row("socket.request.max.bytes", Int, "104857600", "Largest request.", from(1), toBroker(func(b *Broker) any { return &b.SocketRequestMaxBytes })),
+	row("socket.send.buffer.bytes", Int, "-1", "Send buffer of a connection; -1 leaves it to the system, which tunes it (ours; Kafka's default is 102400).", from(-1), toBroker(func(b *Broker) any { return &b.SocketSendBufferBytes })),
+	row("socket.receive.buffer.bytes", Int, "-1", "Receive buffer of a connection; -1 leaves it to the system, which tunes it (ours; Kafka's default is 102400).", from(-1), toBroker(func(b *Broker) any { return &b.SocketReceiveBufferBytes })),
+	row("queued.max.request.bytes", Long, "-1", "Bytes of all requests under way together, above which no more are read; -1 is 512 MiB.", from(-1), toBroker(func(b *Broker) any { return &b.QueuedMaxRequestBytes })),
+	row("connections.max.idle.ms", Long, "600000", "Idle time after which a connection is closed.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ConnectionsMaxIdle })),
+	row("max.connections", Int, "2147483647", "Connections in total; never more than 80 % of the files that the process may open, and 20,000 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnections })),
+	row("max.connections.per.ip", Int, "2147483647", "Connections of one address; 1,000 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnectionsPerIP })),
+	row("max.connection.creation.rate", Int, "2147483647", "New connections a second, above which they wait; 200 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnectionRate })),
+	row("fetch.max.bytes", Int, "57671680", "Most bytes of records in a Fetch response, but for a first batch that is larger.", from(1024), toBroker(func(b *Broker) any { return &b.FetchMaxBytes })),
+	row("max.incremental.fetch.session.cache.slots", Int, "1000", "Incremental fetch sessions that are kept (KIP-227).", from(0), toBroker(func(b *Broker) any { return &b.FetchSessionSlots })),
+	row("varve.shutdown.timeout.ms", Long, "10000", "How long a stopping broker waits for requests under way.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShutdownTimeout })),
+	row("varve.decompressed.max.bytes", Long, "67108864", "Most bytes that checking one batch may decompress; 16 times max.message.bytes if that is less.", from(1<<20), toBroker(func(b *Broker) any { return &b.MaxDecompressedBytes })),
+
+	// Topics.
+	row("auto.create.topics.enable", Boolean, "true", "Create a topic when a client asks for its metadata.", toBroker(func(b *Broker) any { return &b.AutoCreateTopics })),
+	row("delete.topic.enable", Boolean, "true", "Let topics be deleted.", toBroker(func(b *Broker) any { return &b.DeleteTopicEnable })),
+	row("num.partitions", Int, "1", "Partitions of a topic that is created without a number.", from(1), toBroker(func(b *Broker) any { return &b.NumPartitions })),
+	row("default.replication.factor", Int, "1", "Replicas of a topic that is created without a number.", between(1, math.MaxInt16), toBroker(func(b *Broker) any { return &b.DefaultReplicationFactor })),
+	row("log.retention.check.interval.ms", Long, "300000", "How often retention is applied.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.RetentionCheckInterval })),
+	row("log.flush.offset.checkpoint.interval.ms", Int, "60000", "How often recovery points are written down.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.CheckpointInterval })),
+	row("log.flush.start.offset.checkpoint.interval.ms", Int, "60000", "How often log start offsets are written down.", from(0), noEffect("they are written down with the recovery points")),
+
+	// Broker-wide defaults of topic keys.
+	row("log.cleaner.delete.retention.ms", Long, "86400000", "Default of delete.retention.ms.", from(0)),
+	row("log.cleaner.max.compaction.lag.ms", Long, maxLong, "Default of max.compaction.lag.ms.", from(1)),
+	row("log.cleaner.min.cleanable.ratio", Double, "0.5", "Default of min.cleanable.dirty.ratio.", between(0, 1)),
+	row("log.cleaner.min.compaction.lag.ms", Long, "0", "Default of min.compaction.lag.ms.", from(0)),
+	row("log.cleanup.policy", List, "delete", "Default of cleanup.policy.", oneOf("compact", "delete"), func(k *Key) { k.check = checkDefaultPolicy }),
+	row("log.flush.interval.messages", Long, "1", "Default of flush.messages (ours; Kafka's is never).", from(1)),
+	row("log.flush.interval.ms", Long, "", "Default of flush.ms.", null, from(0)),
+	row("log.flush.scheduler.interval.ms", Long, maxLong, "Default of flush.ms when log.flush.interval.ms is not set.", from(0)),
+	row("log.index.interval.bytes", Int, "4096", "Default of index.interval.bytes.", from(0)),
+	row("log.index.size.max.bytes", Int, "10485760", "Default of segment.index.bytes.", from(4)),
+	row("log.local.retention.bytes", Long, "-2", "Default of local.retention.bytes.", from(-2)),
+	row("log.local.retention.ms", Long, "-2", "Default of local.retention.ms.", from(-2)),
+	row("log.message.timestamp.after.max.ms", Long, "3600000", "Default of message.timestamp.after.max.ms.", from(0)),
+	row("log.message.timestamp.before.max.ms", Long, maxLong, "Default of message.timestamp.before.max.ms.", from(0)),
+	row("log.message.timestamp.type", String, "CreateTime", "Default of message.timestamp.type.", oneOf("CreateTime", "LogAppendTime")),
+	row("log.preallocate", Boolean, "false", "Default of preallocate."),
+	row("log.retention.bytes", Long, "-1", "Default of retention.bytes.", from(-1)),
+	row("log.retention.ms", Long, "", "Default of retention.ms, before log.retention.minutes.", null, from(-1)),
+	row("log.retention.minutes", Int, "", "Default of retention.ms in minutes, before log.retention.hours.", null, from(-1)),
+	row("log.retention.hours", Int, "168", "Default of retention.ms in hours.", from(-1)),
+	row("log.roll.ms", Long, "", "Default of segment.ms, before log.roll.hours.", null, from(1)),
+	row("log.roll.hours", Int, "168", "Default of segment.ms in hours.", from(1)),
+	row("log.roll.jitter.ms", Long, "", "Default of segment.jitter.ms, before log.roll.jitter.hours.", null, from(0)),
+	row("log.roll.jitter.hours", Int, "0", "Default of segment.jitter.ms in hours.", from(0)),
+	row("log.segment.bytes", Int, "1073741824", "Default of segment.bytes.", from(1<<20)),
+	row("log.segment.delete.delay.ms", Long, "60000", "Default of file.delete.delay.ms.", from(0)),
+	row("message.max.bytes", Int, "1048588", "Default of max.message.bytes.", from(0)),
+
+	// Producers, groups and offsets.
+	row("producer.id.expiration.ms", Int, "86400000", "How long an idle producer id is remembered (KIP-98).", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ProducerIDExpiration })),
+	row("producer.id.expiration.check.interval.ms", Int, "600000", "How often idle producer ids are forgotten.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ProducerExpiryCheckInterval })),
+	row("group.min.session.timeout.ms", Int, "6000", "Shortest session timeout of a group member.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.GroupMinSessionTimeout })),
+	row("group.max.session.timeout.ms", Int, "1800000", "Longest session timeout of a group member.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.GroupMaxSessionTimeout })),
+	row("group.initial.rebalance.delay.ms", Int, "3000", "How long a new group waits for more members.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.GroupInitialRebalanceDelay })),
+	row("group.max.size", Int, "2147483647", "Most members of a group.", from(1), toBroker(func(b *Broker) any { return &b.GroupMaxSize })),
+	row("offset.metadata.max.bytes", Int, "4096", "Longest metadata of a committed offset.", from(0), toBroker(func(b *Broker) any { return &b.OffsetMetadataMaxBytes })),
+	row("offsets.retention.minutes", Int, "10080", "How long offsets of a group without members are kept.", from(1), in(time.Minute), toBroker(func(b *Broker) any { return &b.OffsetsRetention })),
+	row("offsets.retention.check.interval.ms", Long, "600000", "How often expired offsets are looked for.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.OffsetsRetentionCheckInterval })),
+	row("offsets.topic.num.partitions", Int, "50", "Partitions of __consumer_offsets.", from(1), toBroker(func(b *Broker) any { return &b.OffsetsTopicPartitions })),
+	row("offsets.topic.replication.factor", Short, "3", "Replicas of __consumer_offsets; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.OffsetsTopicReplicationFactor })),
+	row("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets.", from(1<<20), toBroker(func(b *Broker) any { return &b.OffsetsTopicSegmentBytes })),
+
+	// Tiering.
+	row("varve.tiering.default", Boolean, "true", "remote.storage.enable of new topics that do not say.", toBroker(func(b *Broker) any { return &b.TieringDefault })),
+	row("remote.log.storage.system.enable", Boolean, "true", "Whether topics may be tiered (ours; Kafka's default is false).", func(k *Key) {
+		k.check = func(v string) string {
+			if v != "true" {
+				return "Tiering cannot be turned off for a broker; varve.tiering.default=false leaves new topics untiered"
+			}
+			return ""
+		}
+	}),
+	row("varve.bucket", String, "file:", "Where segments go: file:DIRECTORY (bucket in the first log directory if none is named), minio://host:port/bucket[/prefix][?secure=true], or s3://bucket[/prefix].", func(k *Key) { k.check = checkBucket }),
+	row("varve.bucket.endpoint", String, "", "Address of the object store, http://host:port or https://host:port, when varve.bucket does not say.", null),
+	row("varve.bucket.region", String, "", "Region of the bucket; us-east-1 if neither this nor the environment says.", null),
+	row("varve.bucket.access.key", String, "", "Access key id; without it s3 looks where AWS's own tools do.", null),
+	row("varve.bucket.secret.key", Password, "", "Secret access key.", null, secret),
+	row("varve.bucket.session.token", Password, "", "Session token of temporary credentials.", null, secret),
+	row("varve.bucket.path.style", Boolean, "", "Put the bucket into the path instead of the host name; true for minio and with an endpoint by default.", null),
+	row("varve.bucket.storage.class", String, "", "Storage class of new objects; the bucket's default by default.", null, toBroker(func(b *Broker) any { return &b.Bucket.StorageClass })),
+	row("varve.bucket.kms.key.id", String, "", "KMS key that encrypts objects on the server.", null, toBroker(func(b *Broker) any { return &b.Bucket.KMSKeyID })),
+	row("varve.bucket.checksum", String, "", "Checksums of uploads: when_supported sends CRC32C, when_required none; by default the former to AWS and the latter to other servers, several of which refuse them.", null, oneOf("", "when_required", "when_supported")),
+	row("varve.bucket.create", Boolean, "false", "Create the bucket when it is missing.", toBroker(func(b *Broker) any { return &b.Bucket.Create })),
+	row("varve.bucket.timeout.ms", Long, "60000", "Longest time of one request to the object store.", from(1000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BucketTimeout })),
+	row("varve.bucket.delete.delay.ms", Long, "60000", "Time between dropping an object from the manifest and deleting it, for readers that are in it.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BucketDeleteDelay })),
+	row("varve.bucket.sweep.interval.ms", Long, "60000", "How often dead objects are deleted and abandoned uploads looked for.", from(100), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BucketSweepInterval })),
+	row("varve.cache.dir", String, "", "Directory of the chunk cache; cache in the first log directory by default.", null, toBroker(func(b *Broker) any { return &b.CacheDir })),
+	row("varve.cache.bytes", Long, "1073741824", "Disk that chunks read from the bucket may take.", from(64<<20), toBroker(func(b *Broker) any { return &b.CacheBytes })),
+	row("varve.chunk.bytes", Long, "4194304", "Size of the pieces in which segments are read from the bucket.", between(64<<10, 64<<20), toBroker(func(b *Broker) any { return &b.ChunkBytes })),
+	row("varve.readahead.bytes", Long, "33554432", "Most bytes read ahead of one reader of a partition.", from(0), toBroker(func(b *Broker) any { return &b.ReadAheadBytes })),
+	row("remote.log.manager.task.interval.ms", Long, "30000", "How often a partition looks for segments to copy.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.RemoteTaskInterval })),
+	row("remote.log.manager.copier.thread.pool.size", Int, "10", "Segments that are copied at a time.", from(1), toBroker(func(b *Broker) any { return &b.RemoteCopyConcurrency })),
+	row("remote.log.reader.threads", Int, "32", "Chunks that are read from the bucket at a time (ours; Kafka's default is 10).", from(1), toBroker(func(b *Broker) any { return &b.RemoteFetchConcurrency })),
+	row("remote.log.manager.copy.max.bytes.per.second", Long, maxLong, "Bytes a second that are copied to the bucket (KIP-956).", from(1), toBroker(func(b *Broker) any { return &b.RemoteCopyMaxBytesPerSecond })),
+	row("remote.log.manager.fetch.max.bytes.per.second", Long, maxLong, "Bytes a second that are read from the bucket (KIP-956).", from(1), toBroker(func(b *Broker) any { return &b.RemoteFetchMaxBytesPerSecond })),
+
+	// What stands in Kafka's example files and has nothing to set here.
+	row("num.network.threads", Int, "3", "Threads that read and write sockets.", from(1), noEffect(noThreads)),
+	row("num.io.threads", Int, "8", "Threads that process requests.", from(1), noEffect(noThreads)),
+	row("queued.max.requests", Int, "500", "Requests that wait for a thread.", from(1), noEffect(noThreads)),
+	row("background.threads", Int, "10", "Threads of background tasks.", from(1), noEffect(noThreads)),
+	row("socket.listen.backlog.size", Int, "50", "Connections that wait to be accepted.", from(1), noEffect("the system's own limit is used (net.core.somaxconn)")),
+	row("zookeeper.connect", String, "", "Addresses of ZooKeeper.", null, noEffect(noZk)),
+	row("zookeeper.connection.timeout.ms", Int, "", "Timeout of the connection to ZooKeeper.", null, noEffect(noZk)),
+	row("zookeeper.session.timeout.ms", Int, "18000", "Timeout of the session with ZooKeeper.", noEffect(noZk)),
+	row("process.roles", List, "broker,controller", "What this process is.", oneOf("broker", "controller"), noEffect("every broker is both")),
+	row("controller.quorum.voters", List, "", "Controllers of the quorum.", noEffect(noKraft)),
+	row("controller.quorum.bootstrap.servers", List, "", "Addresses at which the quorum is found.", noEffect(noKraft)),
+	row("controller.quorum.auto.join.enable", Boolean, "false", "Join the quorum by itself.", noEffect(noKraft)),
+	row("controller.quorum.election.timeout.ms", Int, "1000", "Timeout of an election in the quorum.", from(0), noEffect(noKraft)),
+	row("controller.quorum.fetch.timeout.ms", Int, "2000", "Timeout of a fetch in the quorum.", from(0), noEffect(noKraft)),
+	row("controller.listener.names", List, "", "Listeners of the controller; they are not opened.", noEffect(noKraft)),
+	row("transaction.state.log.replication.factor", Short, "3", "Replicas of __transaction_state.", from(1), noEffect(noTxnTopic)),
+	row("transaction.state.log.min.isr", Int, "2", "min.insync.replicas of __transaction_state.", from(1), noEffect(noTxnTopic)),
+	row("transaction.state.log.num.partitions", Int, "50", "Partitions of __transaction_state.", from(1), noEffect(noTxnTopic)),
+	row("transaction.state.log.segment.bytes", Int, "104857600", "segment.bytes of __transaction_state.", from(1), noEffect(noTxnTopic)),
+	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state.", from(1), noEffect(noShare)),
+	row("share.coordinator.state.topic.min.isr", Short, "2", "min.insync.replicas of __share_group_state.", from(1), noEffect(noShare)),
+	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), noEffect(noShare)),
+	row("offsets.commit.timeout.ms", Int, "5000", "Timeout of an offset commit.", from(1), noEffect("a commit ends with its request")),
+	row("log.cleaner.enable", Boolean, "true", "Whether logs are compacted.", noEffect("every topic with cleanup.policy=compact is compacted")),
+	row("fetch.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
+	row("producer.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
+	row("delete.records.purgatory.purge.interval.requests", Int, "1", "Requests between purges.", noEffect(noPurge)),
+	row("auto.leader.rebalance.enable", Boolean, "true", "Move leaderships back to the preferred replicas.", noEffect("a single broker leads everything")),
+	row("controlled.shutdown.enable", Boolean, "true", "Move leaderships before stopping.", noEffect("a stop is always clean")),
+	row("kafka.metrics.reporters", List, "", "Metric reporters.", noEffect("metrics are served on varve.http.listener")),
+	row("metric.reporters", List, "org.apache.kafka.common.metrics.JmxReporter", "Metric reporters.", noEffect("metrics are served on varve.http.listener")),
+}
+
+// Keys is the whole table: topic keys, then broker keys, each in the order of their
+// sections.
+func Keys() []Key {
+	t := table()
+	return append(append([]Key{}, t.topic...), t.broker...)
+}
+
+// tables is the table with its indexes.
+type tables struct {
+	topic, broker             []Key
+	topicByName, brokerByName map[string]*Key
+}
+
+var table = sync.OnceValue(func() *tables {
+	t := &tables{topicByName: map[string]*Key{}, brokerByName: map[string]*Key{}}
+	t.topic = append(t.topic, topicKeys...)
+	t.broker = append(t.broker, brokerKeys...)
+	for _, k := range t.topic {
+		if k.BrokerKey == k.Name { // a broker key of the same name has the same row
+			k.Synonyms, k.BrokerKey, k.topic = nil, "", nil
+			t.broker = append(t.broker, k)
+		}
+	}
+	for i := range t.broker {
+		k := &t.broker[i]
+		k.Broker, k.Dynamic = true, dynamicKeys[k.Name]
+		t.brokerByName[k.Name] = k
+	}
+	for _, k := range t.topic { // a default of what is not enforced is not enforced
+		for _, s := range k.Synonyms {
+			b := t.brokerByName[s.Name]
+			b.Enforcement, b.Why = k.Enforcement, k.Why
+		}
+	}
+	for i := range t.topic {
+		k := &t.topic[i]
+		k.Topic, k.Dynamic = true, true
+		t.topicByName[k.Name] = k
+	}
+	return t
+})
+
+// dynamicKeys are the broker keys that Kafka lets be altered while it runs and that act
+// here at once: the defaults of topic keys.
+var dynamicKeys = map[string]bool{
+	"compression.gzip.level": true, "compression.lz4.level": true, "compression.type": true, "compression.zstd.level": true,
+	"log.cleaner.delete.retention.ms": true, "log.cleaner.max.compaction.lag.ms": true, "log.cleaner.min.cleanable.ratio": true,
+	"log.cleaner.min.compaction.lag.ms": true, "log.cleanup.policy": true, "log.flush.interval.messages": true,
+	"log.flush.interval.ms": true, "log.index.interval.bytes": true, "log.index.size.max.bytes": true,
+	"log.local.retention.bytes": true, "log.local.retention.ms": true, "log.message.timestamp.after.max.ms": true,
+	"log.message.timestamp.before.max.ms": true, "log.message.timestamp.type": true, "log.preallocate": true,
+	"log.retention.bytes": true, "log.retention.ms": true, "log.roll.jitter.ms": true, "log.roll.ms": true,
+	"log.segment.bytes": true, "log.segment.delete.delay.ms": true, "message.max.bytes": true, "min.insync.replicas": true,
+	"unclean.leader.election.enable": true,
+}

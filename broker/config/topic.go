@@ -1,0 +1,148 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// InternalTopics are the topics that the brokers themselves write.
+var InternalTopics = []string{"__consumer_offsets", "__transaction_state", "__share_group_state"}
+
+// topicDefault is the default of a topic key under the broker's settings.
+func (v *values) topicDefault(k *Key) string {
+	for _, s := range k.Synonyms {
+		value, set := v.get(s.Name)
+		if !set {
+			continue
+		}
+		if s.Factor == 1 {
+			return value
+		}
+		n, _ := strconv.ParseInt(value, 10, 64) // parse has accepted it
+		if n < 0 {
+			return "-1" // forever, in any unit
+		}
+		return strconv.FormatInt(n*s.Factor, 10)
+	}
+	return k.Default
+}
+
+// topicDefaults makes the typed defaults of topics.
+func (v *values) topicDefaults(f *faults) Topic {
+	var t Topic
+	keys := table().topic
+	for i := range keys {
+		t.set(&keys[i], v.topicDefault(&keys[i]))
+	}
+	t.check(f, func(topicKey string) string {
+		if k := table().topicByName[topicKey]; k.BrokerKey != "" {
+			return k.BrokerKey
+		}
+		return topicKey
+	})
+	return t
+}
+
+// set puts a canonical value in its place.
+func (t *Topic) set(k *Key, value string) {
+	switch k.Name {
+	case "cleanup.policy":
+		policies := splitList(value)
+		t.CleanupDelete, t.CleanupCompact = contains(policies, "delete"), contains(policies, "compact")
+	case "message.timestamp.type":
+		t.LogAppendTime = value == "LogAppendTime"
+	default:
+		if k.topic != nil {
+			k.store(k.topic(t), value)
+		}
+	}
+}
+
+// check holds settings against each other; name gives a key the name the user knows.
+func (t *Topic) check(f *faults, name func(string) string) {
+	t.checkLocal(f, name("local.retention.ms"), t.LocalRetentionMs, name("retention.ms"), t.RetentionMs)
+	t.checkLocal(f, name("local.retention.bytes"), t.LocalRetentionBytes, name("retention.bytes"), t.RetentionBytes)
+	if t.MinCompactionLag > t.MaxCompactionLag {
+		f.add(name("min.compaction.lag.ms"), "", "conflict topic config setting %s > %s", name("min.compaction.lag.ms"), name("max.compaction.lag.ms"))
+	}
+}
+
+// checkLocal says that what is kept on disk is at most what is kept at all (KIP-405).
+func (t *Topic) checkLocal(f *faults, localName string, local int64, totalName string, total int64) {
+	switch value := strconv.FormatInt(local, 10); {
+	case local == -2 || total == -1:
+	case local == -1:
+		f.invalid(localName, value, fmt.Sprintf("Value must not be -1 as %s value is set as %d.", totalName, total))
+	case local > total:
+		f.invalid(localName, value, fmt.Sprintf("Value must not be more than %s property value: %d", totalName, total))
+	}
+}
+
+// TopicConfig returns the settings of a topic: the defaults, which are Broker.Topic, and
+// over them what the topic has of its own. The error is an *Error with every fault.
+func TopicConfig(topic string, defaults Topic, overrides map[string]string) (Topic, error) {
+	var f faults
+	t := defaults
+	accepted := map[string]string{}
+	for _, name := range sortedKeys(overrides) {
+		k := table().topicByName[name]
+		value, ok := accept(k, name, overrides[name], true, &f)
+		if !ok {
+			continue
+		}
+		accepted[name] = value
+		t.set(k, value)
+	}
+	if len(f) > 0 {
+		return Topic{}, f.err()
+	}
+	if policy, set := accepted["cleanup.policy"]; set {
+		checkPolicy(topic, policy, &t, &f)
+	}
+	t.check(&f, func(name string) string { return name })
+	return t, f.err()
+}
+
+func checkPolicy(topic, policy string, t *Topic, f *faults) {
+	switch {
+	case !t.CleanupDelete && !t.CleanupCompact:
+		f.invalid("cleanup.policy", strconv.Quote(policy), "A topic without a policy is not possible as yet; to keep records forever set retention.ms=-1")
+	case t.CleanupCompact && !contains(InternalTopics, topic):
+		f.invalid("cleanup.policy", policy, "Only delete is possible as yet: "+noCleaner)
+	case t.CleanupCompact && t.RemoteStorage:
+		f.add("remote.storage.enable", "true", "Remote log storage is unsupported for the compacted topics")
+	}
+}
+
+// checkDefaultPolicy refuses a default that would make every topic compacted.
+func checkDefaultPolicy(policy string) string {
+	if policy != "delete" {
+		return "Only delete is possible as yet: " + noCleaner
+	}
+	return ""
+}
+
+// CheckTopicChange refuses changes that a topic cannot make though both settings are
+// good ones.
+func CheckTopicChange(before, after Topic) error {
+	var f faults
+	if before.RemoteStorage && !after.RemoteStorage {
+		f.invalid("remote.storage.enable", "false", "Tiering cannot be turned off for a topic yet; its segments are in the bucket")
+	}
+	if before.CleanupCompact != after.CleanupCompact {
+		f.invalid("cleanup.policy", strings.Join(after.policies(), ","), "A topic cannot begin or cease to be compacted as yet")
+	}
+	return f.err()
+}
+
+func (t *Topic) policies() []string {
+	var all []string
+	if t.CleanupCompact {
+		all = append(all, "compact")
+	}
+	if t.CleanupDelete {
+		all = append(all, "delete")
+	}
+	return all
+}
