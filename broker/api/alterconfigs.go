@@ -1,0 +1,181 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/segment"
+)
+
+// Both APIs come down to the same: take a resource's overrides, make new ones, check
+// them, and store them if nobody else has stored others meanwhile.
+
+// change makes new overrides of old ones.
+type change func(old map[string]string) (map[string]string, error)
+
+// incrementalAlterConfigs changes single configs (KIP-339).
+func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.IncrementalAlterConfigsRequest) *kmsg.IncrementalAlterConfigsResponse {
+	p := q.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+	twice := repeated(q.Resources, func(r kmsg.IncrementalAlterConfigsRequestResource) resource {
+		return resource{r.ResourceType, r.ResourceName}
+	})
+	for i := range q.Resources {
+		from := &q.Resources[i]
+		ops := make([]config.Op, 0, len(from.Configs))
+		for _, o := range from.Configs {
+			ops = append(ops, config.Op{Type: config.OpType(o.Op), Name: clone(o.Name), Value: cloned(o.Value)})
+		}
+		r := resource{from.ResourceType, from.ResourceName}
+		err := twice[r]
+		if err == nil {
+			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) {
+				if r.kind == kmsg.ConfigResourceTypeBroker {
+					return config.AlterBroker(old, ops)
+				}
+				return config.AlterTopic(old, ops)
+			})
+		}
+		to := kmsg.NewIncrementalAlterConfigsResponseResource()
+		to.ResourceType, to.ResourceName, to.ErrorCode, to.ErrorMessage = from.ResourceType, from.ResourceName, code(err), text(err)
+		p.Resources = append(p.Resources, to)
+	}
+	return p
+}
+
+// alterConfigs replaces all overrides of a resource.
+func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigsRequest) *kmsg.AlterConfigsResponse {
+	p := q.ResponseKind().(*kmsg.AlterConfigsResponse)
+	twice := repeated(q.Resources, func(r kmsg.AlterConfigsRequestResource) resource { return resource{r.ResourceType, r.ResourceName} })
+	for i := range q.Resources {
+		from := &q.Resources[i]
+		r := resource{from.ResourceType, from.ResourceName}
+		err := twice[r]
+		if err == nil {
+			err = s.alter(ctx, r, q.ValidateOnly, func(map[string]string) (map[string]string, error) { return replacement(from.Configs) })
+		}
+		to := kmsg.NewAlterConfigsResponseResource()
+		to.ResourceType, to.ResourceName, to.ErrorCode, to.ErrorMessage = from.ResourceType, from.ResourceName, code(err), text(err)
+		p.Resources = append(p.Resources, to)
+	}
+	return p
+}
+
+func replacement(configs []kmsg.AlterConfigsRequestResourceConfig) (map[string]string, error) {
+	next := make(map[string]string, len(configs))
+	for _, o := range configs {
+		if o.Value == nil {
+			return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("null value not supported for: %s", o.Name))
+		}
+		next[clone(o.Name)] = clone(*o.Value)
+	}
+	return next, nil
+}
+
+// resource names what configs belong to.
+type resource struct {
+	kind kmsg.ConfigResourceType
+	name string
+}
+
+// repeated returns an error for each resource that a request names more than once.
+func repeated[R any](rs []R, name func(R) resource) map[resource]error {
+	count := make(map[resource]int)
+	twice := make(map[resource]error)
+	for _, r := range rs {
+		if n := name(r); count[n] > 0 {
+			twice[n] = refuse(kerr.InvalidRequest, "each resource must appear at most once")
+		}
+		count[name(r)]++
+	}
+	return twice
+}
+
+// alterAttempts bounds how often a change is made anew because another one came first.
+const alterAttempts = 10
+
+// alter makes a change, checks its result and stores it.
+func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, make change) error {
+	for range alterAttempts {
+		var err error
+		switch r.kind {
+		case kmsg.ConfigResourceTypeTopic:
+			err = s.alterTopic(ctx, r.name, validateOnly, make)
+		case kmsg.ConfigResourceTypeBroker:
+			err = s.alterBroker(ctx, r.name, validateOnly, make)
+		default:
+			err = refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", r.kind))
+		}
+		if !errors.Is(err, cluster.ErrConflict) {
+			return err
+		}
+	}
+	return cluster.ErrConflict
+}
+
+func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool, make change) error {
+	t, err := s.find(name, segment.TopicID{}, false)
+	if err != nil {
+		return err
+	}
+	next, err := make(t.Configs)
+	if err != nil {
+		return err
+	}
+	before, err := config.TopicConfig(t.Name, s.Config().Topic, t.Configs)
+	if err != nil {
+		return err
+	}
+	after, err := config.TopicConfig(t.Name, s.Config().Topic, next)
+	if err != nil {
+		return err
+	}
+	if err := config.CheckTopicChange(before, after); err != nil || validateOnly {
+		return err
+	}
+	if err := s.Store.SetTopicConfigs(ctx, t.Name, t.Configs, next); err != nil {
+		return err
+	}
+	return s.Partitions.Await(ctx, s.Store.Image().Revision())
+}
+
+func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool, make change) error {
+	id, err := s.brokerResource(name)
+	if err != nil {
+		return err
+	}
+	image := s.Store.Image()
+	old := image.BrokerConfigs(id)
+	next, err := make(old)
+	if err != nil {
+		return err
+	}
+	all, one := image.BrokerConfigs(cluster.DefaultConfigs), next
+	if id == cluster.DefaultConfigs {
+		all, one = next, image.BrokerConfigs(s.NodeID)
+	}
+	if _, err := s.Config().WithDynamic(all, one); err != nil || validateOnly {
+		return err
+	}
+	if err := s.Store.SetBrokerConfigs(ctx, id, old, next); err != nil {
+		return err
+	}
+	return s.Partitions.Await(ctx, s.Store.Image().Revision())
+}
+
+// clone and cloned free a value from the request's frame, which it outlives.
+func clone(s string) string { return strings.Clone(s) }
+
+func cloned(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	c := clone(*s)
+	return &c
+}

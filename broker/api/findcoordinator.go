@@ -1,0 +1,67 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/segment"
+)
+
+// Kinds of coordinator keys.
+const (
+	groupKey       = 0
+	transactionKey = 1
+)
+
+// findCoordinator tells which broker leads the partition of __consumer_offsets that a
+// group lives in, creating the topic when it is first asked for.
+func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
+	p := q.ResponseKind().(*kmsg.FindCoordinatorResponse)
+	keys := q.CoordinatorKeys
+	if c.Version < 4 {
+		keys = []string{q.CoordinatorKey}
+	}
+	for _, key := range keys {
+		r := kmsg.NewFindCoordinatorResponseCoordinator()
+		r.Key, r.NodeID, r.Port = key, -1, -1
+		broker, err := s.coordinatorOf(ctx, q.CoordinatorType, key)
+		if err == nil {
+			r.NodeID = broker.ID
+			r.Host, r.Port = endpoint(broker, c.Conn)
+		}
+		r.ErrorCode, r.ErrorMessage = code(err), text(err)
+		p.Coordinators = append(p.Coordinators, r)
+	}
+	if c.Version < 4 {
+		r := p.Coordinators[0]
+		p.ErrorCode, p.ErrorMessage, p.NodeID, p.Host, p.Port = r.ErrorCode, r.ErrorMessage, r.NodeID, r.Host, r.Port
+	}
+	return p
+}
+
+func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*cluster.Broker, error) {
+	switch kind {
+	case groupKey:
+	case transactionKey:
+		return nil, refuse(kerr.InvalidRequest, "transactions are not served yet")
+	default:
+		return nil, refuse(kerr.InvalidRequest, "unknown coordinator type")
+	}
+	t, err := s.find(OffsetsTopic, segment.TopicID{}, false)
+	if err != nil {
+		if t, err = s.autoCreate(ctx, OffsetsTopic); err != nil {
+			return nil, refuse(kerr.CoordinatorNotAvailable, err.Error())
+		}
+	}
+	leader := t.Partitions[s.Groups.PartitionFor(key)].Leader
+	brokers := s.Store.Image().Brokers()
+	for i := range brokers {
+		if brokers[i].ID == leader {
+			return &brokers[i], nil
+		}
+	}
+	return nil, kerr.CoordinatorNotAvailable
+}

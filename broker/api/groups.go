@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/coordinator"
+	"github.com/varvelog/varve/broker/wire"
+)
+
+// The group APIs are answered by the coordinator; here topic ids become names and
+// back (KIP-848's OffsetCommit and OffsetFetch version 10), and topics that do not
+// exist are refused.
+
+func client(c *call) coordinator.Client {
+	return coordinator.Client{ID: clone(c.ClientID), Host: clientHost(c.Conn)}
+}
+
+// clientHost is a client's address as Kafka shows it: "/127.0.0.1".
+func clientHost(c *wire.Conn) string {
+	host, _ := splitHost(c.Remote)
+	return "/" + host
+}
+
+func (s *Server) joinGroup(c *call, q *kmsg.JoinGroupRequest) func(context.Context) (*kmsg.JoinGroupResponse, error) {
+	return s.Groups.Join(client(c), q)
+}
+
+func (s *Server) syncGroup(c *call, q *kmsg.SyncGroupRequest) func(context.Context) (*kmsg.SyncGroupResponse, error) {
+	return s.Groups.Sync(client(c), q)
+}
+
+func (s *Server) heartbeat(_ *call, q *kmsg.HeartbeatRequest) *kmsg.HeartbeatResponse {
+	return s.Groups.Heartbeat(q)
+}
+
+func (s *Server) leaveGroup(_ *call, q *kmsg.LeaveGroupRequest) *kmsg.LeaveGroupResponse {
+	return s.Groups.Leave(q)
+}
+
+func (s *Server) describeGroups(_ *call, q *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+	p := s.Groups.Describe(q)
+	for i := range p.Groups {
+		p.Groups[i].AuthorizedOperations = operations(q.IncludeAuthorizedOperations, groupOperations)
+	}
+	return p
+}
+
+func (s *Server) listGroups(_ *call, q *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
+	return s.Groups.List(q)
+}
+
+func (s *Server) deleteGroups(_ *call, q *kmsg.DeleteGroupsRequest) func(context.Context) (*kmsg.DeleteGroupsResponse, error) {
+	return s.Groups.Delete(q)
+}
+
+// offsetDelete removes committed offsets of topics that exist.
+func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context.Context) (*kmsg.OffsetDeleteResponse, error) {
+	return s.Groups.DeleteOffsets(q)
+}
+
+// offsetCommit splits off the topics that are unknown, commits the rest, and answers
+// in the order of the request.
+func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context.Context) (*kmsg.OffsetCommitResponse, error) {
+	asked := q.Topics
+	byID := c.Version >= 10
+	known := make([]kmsg.OffsetCommitRequestTopic, 0, len(asked))
+	refused := make(map[int]int16)
+	for i := range asked {
+		t, err := s.find(asked[i].Topic, asked[i].TopicID, byID)
+		if err != nil {
+			refused[i] = code(err)
+			continue
+		}
+		asked[i].Topic = t.Name
+		known = append(known, asked[i])
+	}
+	q.Topics = known
+	wait := s.Groups.Commit(q)
+	return func(ctx context.Context) (*kmsg.OffsetCommitResponse, error) {
+		p, err := wait(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answered := p.Topics
+		p.Topics = make([]kmsg.OffsetCommitResponseTopic, 0, len(asked))
+		for i := range asked {
+			to := kmsg.NewOffsetCommitResponseTopic()
+			if errorCode, ok := refused[i]; ok {
+				for _, from := range asked[i].Partitions {
+					r := kmsg.NewOffsetCommitResponseTopicPartition()
+					r.Partition, r.ErrorCode = from.Partition, errorCode
+					to.Partitions = append(to.Partitions, r)
+				}
+			} else {
+				to, answered = answered[0], answered[1:]
+			}
+			to.Topic, to.TopicID = asked[i].Topic, asked[i].TopicID
+			p.Topics = append(p.Topics, to)
+		}
+		return p, nil
+	}
+}
+
+// offsetFetch answers committed offsets; version 10 names topics by id.
+func (s *Server) offsetFetch(c *call, q *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+	if c.Version < 10 {
+		return s.Groups.Fetch(q)
+	}
+	unknown := make([][]kmsg.OffsetFetchRequestGroupTopic, len(q.Groups))
+	for i := range q.Groups {
+		var known []kmsg.OffsetFetchRequestGroupTopic
+		if q.Groups[i].Topics != nil {
+			known = make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(q.Groups[i].Topics))
+		}
+		for _, t := range q.Groups[i].Topics {
+			if topic, err := s.find("", t.TopicID, true); err == nil {
+				t.Topic = topic.Name
+				known = append(known, t)
+			} else {
+				unknown[i] = append(unknown[i], t)
+			}
+		}
+		q.Groups[i].Topics = known
+	}
+	p := s.Groups.Fetch(q)
+	for i := range p.Groups {
+		s.nameByID(&p.Groups[i])
+		if i < len(unknown) && p.Groups[i].ErrorCode == 0 {
+			p.Groups[i].Topics = append(p.Groups[i].Topics, unknownOffsets(unknown[i])...)
+		}
+	}
+	return p
+}
+
+// nameByID puts ids in the place of names; topics that are gone are left out.
+func (s *Server) nameByID(g *kmsg.OffsetFetchResponseGroup) {
+	kept := g.Topics[:0]
+	for _, t := range g.Topics {
+		if topic, ok := s.Store.Image().Topic(t.Topic); ok {
+			t.TopicID = topic.ID
+			kept = append(kept, t)
+		}
+	}
+	g.Topics = kept
+}
+
+func unknownOffsets(topics []kmsg.OffsetFetchRequestGroupTopic) []kmsg.OffsetFetchResponseGroupTopic {
+	var out []kmsg.OffsetFetchResponseGroupTopic
+	for _, t := range topics {
+		to := kmsg.NewOffsetFetchResponseGroupTopic()
+		to.TopicID = t.TopicID
+		for _, index := range t.Partitions {
+			r := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+			r.Partition, r.Offset, r.LeaderEpoch, r.ErrorCode = index, -1, -1, kerr.UnknownTopicID.Code
+			to.Partitions = append(to.Partitions, r)
+		}
+		out = append(out, to)
+	}
+	return out
+}

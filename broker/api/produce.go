@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/segment/batch"
+)
+
+// produced is one partition of a Produce request between append and answer.
+type produced struct {
+	partition *partition.Partition
+	appended  partition.Appended
+	err       error
+}
+
+// produce appends every batch at once, in the order of requests, and answers when all
+// are as durable as acks asks. Group commit thus covers whatever a client pipelines.
+func (s *Server) produce(c *call, q *kmsg.ProduceRequest) func(context.Context) (*kmsg.ProduceResponse, error) {
+	n := 0
+	for i := range q.Topics {
+		n += len(q.Topics[i].Partitions)
+	}
+	results := make([]produced, 0, n)
+	for i := range q.Topics {
+		for j := range q.Topics[i].Partitions {
+			results = append(results, s.produceTo(c, q, &q.Topics[i], &q.Topics[i].Partitions[j]))
+		}
+	}
+	return func(ctx context.Context) (*kmsg.ProduceResponse, error) {
+		if q.Acks == 0 {
+			return nil, unanswerable(results)
+		}
+		if q.Acks == -1 {
+			for i := range results {
+				if r := &results[i]; r.err == nil {
+					r.err = r.partition.Wait(ctx, r.appended)
+				}
+			}
+		}
+		return s.produceResponse(c, q, results), nil
+	}
+}
+
+// produceTo appends the records of one partition.
+func (s *Server) produceTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) produced {
+	if q.Acks < -1 || q.Acks > 1 {
+		return produced{err: kerr.InvalidRequiredAcks}
+	}
+	topic, err := s.find(t.Topic, t.TopicID, c.Version >= 13)
+	if err != nil {
+		return produced{err: err}
+	}
+	if internal(topic.Name) {
+		return produced{err: refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)}
+	}
+	if transactional(p.Records) {
+		return produced{err: refuse(kerr.InvalidTxnState, "transactions are not served yet")}
+	}
+	replica, err := s.replica(topic, p.Partition)
+	if err != nil {
+		return produced{err: err}
+	}
+	a, err := replica.AppendAsLeader(partition.Append{Records: p.Records, Acks: q.Acks, LeaderEpoch: -1})
+	return produced{partition: replica, appended: a, err: err}
+}
+
+func transactional(records []byte) bool {
+	return len(records) >= batch.HeaderSize && batch.Batch(records).Transactional()
+}
+
+// unanswerable returns the first error of a request with acks=0, for which there is
+// no answer: the connection is closed, so that the client learns that something is
+// wrong and asks for metadata, as Kafka does.
+func unanswerable(results []produced) error {
+	for i := range results {
+		if results[i].err != nil {
+			return fmt.Errorf("produce with acks=0: %w", results[i].err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) produceResponse(c *call, q *kmsg.ProduceRequest, results []produced) *kmsg.ProduceResponse {
+	p := q.ResponseKind().(*kmsg.ProduceResponse)
+	p.Topics = make([]kmsg.ProduceResponseTopic, 0, len(q.Topics))
+	for i := range q.Topics {
+		from := &q.Topics[i]
+		to := kmsg.NewProduceResponseTopic()
+		to.Topic, to.TopicID = from.Topic, from.TopicID
+		to.Partitions = make([]kmsg.ProduceResponseTopicPartition, 0, len(from.Partitions))
+		for j := range from.Partitions {
+			to.Partitions = append(to.Partitions, s.producePartition(c, from, from.Partitions[j].Partition, &results[0]))
+			results = results[1:]
+		}
+		p.Topics = append(p.Topics, to)
+	}
+	return p
+}
+
+func (s *Server) producePartition(c *call, t *kmsg.ProduceRequestTopic, index int32, r *produced) kmsg.ProduceResponseTopicPartition {
+	p := kmsg.NewProduceResponseTopicPartition()
+	p.Partition = index
+	if r.err == nil {
+		p.BaseOffset, p.LogAppendTime, p.LogStartOffset = r.appended.BaseOffset, r.appended.LogAppendTime, r.appended.LogStart
+		return p
+	}
+	p.ErrorCode, p.ErrorMessage = code(r.err), text(r.err)
+	p.BaseOffset, p.LogAppendTime, p.LogStartOffset = -1, -1, -1
+	if errors.Is(r.err, partition.ErrNotEnoughReplicas) && r.appended.NextOffset > 0 {
+		p.ErrorCode = kerr.NotEnoughReplicasAfterAppend.Code
+	}
+	if p.ErrorCode == kerr.NotLeaderForPartition.Code { // KIP-951: tell who leads
+		if topic, err := s.find(t.Topic, t.TopicID, c.Version >= 13); err == nil && int(index) < len(topic.Partitions) && index >= 0 {
+			p.CurrentLeader.LeaderID = topic.Partitions[index].Leader
+			p.CurrentLeader.LeaderEpoch = topic.Partitions[index].LeaderEpoch
+		}
+	}
+	return p
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/broker/coordinator"
+	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/broker/wire"
+	"github.com/varvelog/varve/segment"
+)
+
+// Partitions are the replicas on this broker.
+type Partitions interface {
+	// Partition returns a replica that is open here.
+	Partition(topic segment.TopicID, index int32) (*partition.Partition, bool)
+	// Await waits until this broker has opened its replicas of what the metadata holds
+	// at revision.
+	Await(ctx context.Context, revision int64) error
+	// LogDirs describes the log directories.
+	LogDirs() []LogDir
+}
+
+// LogDir is a directory of log.dirs, or the bucket.
+type LogDir struct {
+	Path     string
+	Err      error
+	Total    int64 // bytes, -1: unknown
+	Usable   int64 // bytes, -1: unknown
+	Cordoned bool
+	Logs     []LogDirEntry
+}
+
+// LogDirEntry is one partition in a log directory.
+type LogDirEntry struct {
+	Topic     string
+	Partition int32
+	Size      int64 // bytes
+}
+
+// Options make a Server.
+type Options struct {
+	NodeID     int32
+	Config     func() *config.Broker // as it is now: some of it can be altered
+	Store      *cluster.Store
+	Partitions Partitions
+	Groups     *coordinator.Groups
+	Now        func() time.Time
+	Log        *zap.Logger
+}
+
+// Server answers requests. It implements wire.Handler and holds no state of its own
+// but fetch sessions and a block of producer ids.
+type Server struct {
+	Options
+	apis     [maxKey + 1]*row
+	sessions *fetchSessions
+	ids      producerIDs
+	counts   [maxKey + 1]atomic.Int64
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{Options: o}
+	for i := range table {
+		s.apis[table[i].key] = &table[i]
+	}
+	s.sessions = newFetchSessions(o.Config().FetchSessionSlots, o.Now)
+	s.ids.allocate = o.Store.ProducerIDs
+	return s
+}
+
+// call is what a handler knows beside its request.
+type call struct {
+	*wire.Request
+}
+
+// Start implements wire.Handler.
+func (s *Server) Start(ctx context.Context, r *wire.Request) (wire.Pending, error) {
+	var a *row
+	if r.Key >= 0 && int(r.Key) < len(s.apis) {
+		a = s.apis[r.Key]
+	}
+	if a == nil {
+		return nil, fmt.Errorf("api key %d is not served", r.Key)
+	}
+	if r.Version < a.min || r.Version > a.max {
+		if a.key == keyApiVersions {
+			return unsupportedApiVersions(), nil
+		}
+		return nil, fmt.Errorf("%s version %d is not served (%d to %d are)", a.name, r.Version, a.min, a.max)
+	}
+	s.counts[a.key].Add(1)
+	return a.start(ctx, s, &call{r})
+}
+
+// Requests calls yield with each API's name and how often it was asked for.
+func (s *Server) Requests(yield func(name string, count int64)) {
+	for i := range table {
+		if n := s.counts[table[i].key].Load(); n > 0 {
+			yield(table[i].name, n)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/wire"
+)
+
+// row is one API key of the table below: the table is the dispatch, the answer to
+// ApiVersions and the documentation.
+type row struct {
+	key      int16
+	name     string
+	min, max int16 // versions answered
+	// advertised is the minimum that ApiVersions shows where it is lower than min:
+	// librdkafka compresses only if Produce is offered from version 0 (KAFKA-18659).
+	advertised int16
+	start      starter
+}
+
+// starter begins a request in the connection's reading goroutine.
+type starter func(ctx context.Context, s *Server, c *call) (wire.Pending, error)
+
+const keyApiVersions = 18
+
+// maxKey is the largest API key of the table.
+const maxKey = 75
+
+// table lists what is served. The versions are those of Apache Kafka 4.3.0. It is
+// filled in by init since one of its rows, ApiVersions, answers with the table itself.
+var table []row
+
+func init() {
+	table = []row{
+		{key: 0, name: "Produce", min: 3, max: 13, start: started(kmsg.NewPtrProduceRequest, (*Server).produce)},
+		{key: 1, name: "Fetch", min: 4, max: 18, advertised: 4, start: startFetch},
+		{key: 2, name: "ListOffsets", min: 1, max: 11, advertised: 1, start: waits(kmsg.NewPtrListOffsetsRequest, (*Server).listOffsets)},
+		{key: 3, name: "Metadata", min: 0, max: 13, start: waits(kmsg.NewPtrMetadataRequest, (*Server).metadata)},
+		{key: 8, name: "OffsetCommit", min: 2, max: 10, advertised: 2, start: started(kmsg.NewPtrOffsetCommitRequest, (*Server).offsetCommit)},
+		{key: 9, name: "OffsetFetch", min: 1, max: 10, advertised: 1, start: quick(kmsg.NewPtrOffsetFetchRequest, (*Server).offsetFetch)},
+		{key: 10, name: "FindCoordinator", min: 0, max: 6, start: waits(kmsg.NewPtrFindCoordinatorRequest, (*Server).findCoordinator)},
+		{key: 11, name: "JoinGroup", min: 0, max: 9, start: started(kmsg.NewPtrJoinGroupRequest, (*Server).joinGroup)},
+		{key: 12, name: "Heartbeat", min: 0, max: 4, start: quick(kmsg.NewPtrHeartbeatRequest, (*Server).heartbeat)},
+		{key: 13, name: "LeaveGroup", min: 0, max: 5, start: quick(kmsg.NewPtrLeaveGroupRequest, (*Server).leaveGroup)},
+		{key: 14, name: "SyncGroup", min: 0, max: 5, start: started(kmsg.NewPtrSyncGroupRequest, (*Server).syncGroup)},
+		{key: 15, name: "DescribeGroups", min: 0, max: 6, start: quick(kmsg.NewPtrDescribeGroupsRequest, (*Server).describeGroups)},
+		{key: 16, name: "ListGroups", min: 0, max: 5, start: quick(kmsg.NewPtrListGroupsRequest, (*Server).listGroups)},
+		{key: keyApiVersions, name: "ApiVersions", min: 0, max: 4, start: quick(kmsg.NewPtrApiVersionsRequest, (*Server).apiVersions)},
+		{key: 19, name: "CreateTopics", min: 2, max: 7, advertised: 2, start: waits(kmsg.NewPtrCreateTopicsRequest, (*Server).createTopics)},
+		{key: 20, name: "DeleteTopics", min: 1, max: 6, advertised: 1, start: waits(kmsg.NewPtrDeleteTopicsRequest, (*Server).deleteTopics)},
+		{key: 21, name: "DeleteRecords", min: 0, max: 2, start: waits(kmsg.NewPtrDeleteRecordsRequest, (*Server).deleteRecords)},
+		{key: 22, name: "InitProducerId", min: 0, max: 5, start: waits(kmsg.NewPtrInitProducerIDRequest, (*Server).initProducerID)},
+		{key: 23, name: "OffsetForLeaderEpoch", min: 2, max: 4, advertised: 2, start: waits(kmsg.NewPtrOffsetForLeaderEpochRequest, (*Server).offsetForLeaderEpoch)},
+		{key: 32, name: "DescribeConfigs", min: 1, max: 4, advertised: 1, start: quick(kmsg.NewPtrDescribeConfigsRequest, (*Server).describeConfigs)},
+		{key: 33, name: "AlterConfigs", min: 0, max: 2, start: waits(kmsg.NewPtrAlterConfigsRequest, (*Server).alterConfigs)},
+		{key: 35, name: "DescribeLogDirs", min: 1, max: 5, advertised: 1, start: waits(kmsg.NewPtrDescribeLogDirsRequest, (*Server).describeLogDirs)},
+		{key: 37, name: "CreatePartitions", min: 0, max: 3, start: waits(kmsg.NewPtrCreatePartitionsRequest, (*Server).createPartitions)},
+		{key: 42, name: "DeleteGroups", min: 0, max: 2, start: started(kmsg.NewPtrDeleteGroupsRequest, (*Server).deleteGroups)},
+		{key: 44, name: "IncrementalAlterConfigs", min: 0, max: 1, start: waits(kmsg.NewPtrIncrementalAlterConfigsRequest, (*Server).incrementalAlterConfigs)},
+		{key: 47, name: "OffsetDelete", min: 0, max: 0, start: started(kmsg.NewPtrOffsetDeleteRequest, (*Server).offsetDelete)},
+		{key: 60, name: "DescribeCluster", min: 0, max: 2, start: quick(kmsg.NewPtrDescribeClusterRequest, (*Server).describeCluster)},
+		{key: 61, name: "DescribeProducers", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeProducersRequest, (*Server).describeProducers)},
+		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
+	}
+}
+
+// decode reads a request of c's version. Its strings and bytes are views of the frame.
+func decode(c *call, q kmsg.Request) error {
+	q.SetVersion(c.Version)
+	if err := q.ReadFrom(c.Body); err != nil {
+		return fmt.Errorf("decode %s version %d: %w", kmsg.NameForKey(c.Key), c.Version, err)
+	}
+	return nil
+}
+
+// quick makes a starter of a handler that answers from memory, at once.
+func quick[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, *call, Q) P) starter {
+	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
+		q := make()
+		if err := decode(c, q); err != nil {
+			return nil, err
+		}
+		p := handle(s, c, q)
+		return func(context.Context) (*wire.Response, error) { return encode(c, p), nil }, nil
+	}
+}
+
+// waits makes a starter of a handler that may wait for disk, metadata or bucket: it
+// runs when the answers before it have left.
+func waits[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, context.Context, *call, Q) P) starter {
+	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
+		q := make()
+		if err := decode(c, q); err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) (*wire.Response, error) { return encode(c, handle(s, ctx, c, q)), nil }, nil
+	}
+}
+
+// started makes a starter of a handler that acts at once, in the order of requests,
+// and returns what waits for the outcome. A nil response is not sent.
+func started[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, *call, Q) func(context.Context) (P, error)) starter {
+	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
+		q := make()
+		if err := decode(c, q); err != nil {
+			return nil, err
+		}
+		wait := handle(s, c, q)
+		return func(ctx context.Context) (*wire.Response, error) {
+			p, err := wait(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return encode(c, p), nil
+		}, nil
+	}
+}

@@ -1,0 +1,18 @@
+package api
+
+import (
+	"context"
+	"time"
+)
+
+// maxTimeout bounds what a client may make the broker wait for, whatever it asks.
+const maxTimeout = 5 * time.Minute
+
+// withTimeout bounds ctx by a request's own timeout in milliseconds.
+func withTimeout(ctx context.Context, ms int32) (context.Context, context.CancelFunc) {
+	d := time.Duration(ms) * time.Millisecond
+	if d <= 0 || d > maxTimeout {
+		d = maxTimeout
+	}
+	return context.WithTimeout(ctx, d)
+}

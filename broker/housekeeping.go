@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/tiering"
+)
+
+// The steps of background work: each walks the open partitions once. A partition that
+// fails is logged and tried again next time; it stops no other.
+
+// each calls do for every open partition, several at a time.
+func (b *Broker) each(ctx context.Context, parallel int, what string, do func(context.Context, *partition.Partition) error) {
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for id, r := range b.replicas.all() {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if err := do(ctx, r.Partition); err != nil && !expected(ctx, err) {
+				b.Log.Warn("could not "+what+", trying again later", zap.String("topic", r.Topic()), zap.Int32("partition", id.Partition), zap.Error(err))
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // do's errors were logged
+}
+
+// expected tells whether an error is how a stop, a deleted topic or a lost leadership
+// looks to a worker.
+func expected(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, partition.ErrClosed) || errors.Is(err, partition.ErrNotLeader) || errors.Is(err, tiering.ErrFenced)
+}
+
+// copySegments copies sealed segments to the bucket, and then lets go of local ones.
+func (b *Broker) copySegments(ctx context.Context) {
+	b.each(ctx, b.config().RemoteCopyConcurrency, "copy segments to the bucket", func(ctx context.Context, p *partition.Partition) error {
+		n, err := p.Copy(ctx)
+		if n > 0 {
+			err = errors.Join(err, p.Retain(ctx, b.Now()))
+		}
+		return err
+	})
+}
+
+func (b *Broker) retain(ctx context.Context) {
+	b.each(ctx, b.config().RemoteCopyConcurrency, "apply retention", func(ctx context.Context, p *partition.Partition) error {
+		return p.Retain(ctx, b.Now())
+	})
+}
+
+func (b *Broker) sweep(ctx context.Context) {
+	b.each(ctx, b.config().RemoteCopyConcurrency, "remove dead objects", func(ctx context.Context, p *partition.Partition) error {
+		return p.Sweep(ctx)
+	})
+}
+
+func (b *Broker) roll(ctx context.Context) {
+	b.each(ctx, 1, "roll a segment", func(_ context.Context, p *partition.Partition) error { return p.Roll(b.Now()) })
+}
+
+func (b *Broker) expireProducers(ctx context.Context) {
+	b.each(ctx, 1, "expire producers", func(_ context.Context, p *partition.Partition) error {
+		p.ExpireProducers(b.Now())
+		return nil
+	})
+}
+
+// flushDue flushes what has waited for longer than flush.ms.
+func (b *Broker) flushDue(context.Context) {
+	for _, d := range b.dirs {
+		d.FlushDue(b.Now())
+	}
+}
+
+// checkpoint writes how far logs are flushed, so that the next start scans only what
+// came after.
+func (b *Broker) checkpoint(context.Context) {
+	for _, d := range b.dirs {
+		if err := d.Checkpoint(); err != nil {
+			b.Log.Error("could not write checkpoints", zap.String("dir", d.Path()), zap.Error(err))
+		}
+	}
+}
+
+// finishDeletes removes what is left of deleted topics in the bucket, then forgets them.
+func (b *Broker) finishDeletes(ctx context.Context) {
+	for _, t := range b.store.Image().Deleting() {
+		if err := b.finishDelete(ctx, t); err != nil && ctx.Err() == nil {
+			b.Log.Warn("could not remove a deleted topic from the bucket, trying again later", zap.String("topic", t.Name), zap.Error(err))
+		}
+	}
+}
+
+// deleteTimeout bounds one pass over one partition's objects.
+const deleteTimeout = time.Minute
+
+func (b *Broker) finishDelete(ctx context.Context, t *cluster.Topic) error {
+	for i := range t.Partitions {
+		id := tiering.PartitionID{Topic: t.ID, Partition: int32(i)}
+		if _, open := b.replicas.all()[id]; open {
+			return nil // its files go first
+		}
+		pctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+		err := b.tier.DeletePartition(pctx, id)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return b.store.FinishDelete(ctx, t.ID)
+}
+
+func (b *Broker) reconcile(ctx context.Context) {
+	if err := b.store.Reconcile(ctx); err != nil && ctx.Err() == nil {
+		b.Log.Warn("could not clean the metadata, trying again later", zap.Error(err))
+	}
+}

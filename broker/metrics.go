@@ -1,0 +1,109 @@
+package broker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/varvelog/varve/broker/wire"
+	"github.com/varvelog/varve/tiering"
+)
+
+// Metrics are read from the counters that the packages below keep for themselves, at
+// the moment of a scrape: a request pays for none of them.
+
+// registry returns everything that /metrics shows.
+func (b *Broker) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collector{b})
+	return r
+}
+
+// collector turns the broker's statistics into metrics.
+type collector struct{ *Broker }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("varve_"+name, help, labels, nil)
+}
+
+// gauge is a row of the tables below: a metric and where its value is read.
+type gauge[S any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*S) int64
+}
+
+var tierMetrics = []gauge[tiering.Stats]{
+	{desc("tier_cache_bytes", "Bytes of remote chunks on local disk."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.CacheBytes }},
+	{desc("tier_cache_chunks", "Remote chunks on local disk."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.CacheChunks }},
+	{desc("tier_cache_hits_total", "Reads of remote chunks that were on local disk."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.CacheHits }},
+	{desc("tier_cache_misses_total", "Reads of remote chunks that had to be fetched."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.CacheMisses }},
+	{desc("tier_cache_evictions_total", "Chunks evicted from local disk."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.Evictions }},
+	{desc("bucket_get_bytes_total", "Bytes read from the bucket."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.GetBytes }},
+	{desc("bucket_get_requests_total", "GET requests to the bucket."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.GetCalls }},
+	{desc("bucket_put_bytes_total", "Bytes written to the bucket."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.PutBytes }},
+	{desc("bucket_put_requests_total", "PUT requests to the bucket."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.PutCalls }},
+	{desc("bucket_delete_requests_total", "DELETE requests to the bucket."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.DeleteCalls }},
+	{desc("tier_fetches_in_flight", "Ranges being fetched from the bucket."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.InFlight }},
+	{desc("tier_fetches_queued", "Ranges waiting to be fetched from the bucket."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.Queued }},
+	{desc("tier_checksum_failures_total", "Chunks whose bytes were not what was uploaded."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.ChecksumFailures }},
+}
+
+var wireMetrics = []gauge[wire.Stats]{
+	{desc("connections", "Open connections."), prometheus.GaugeValue, func(s *wire.Stats) int64 { return s.ConnectionsNow }},
+	{desc("connections_accepted_total", "Connections accepted."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.Accepted }},
+	{desc("requests_in_flight", "Requests started and not answered."), prometheus.GaugeValue, func(s *wire.Stats) int64 { return s.RequestsNow }},
+	{desc("request_bytes_total", "Bytes of requests."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.RequestBytes }},
+	{desc("request_bytes_in_flight", "Bytes of requests in memory."), prometheus.GaugeValue, func(s *wire.Stats) int64 { return s.InFlightNow }},
+	{desc("response_bytes_total", "Bytes of responses."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.ResponseBytes }},
+	{desc("sendfile_bytes_total", "Bytes of records that left by sendfile."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.SendfileBytes }},
+	{desc("copied_bytes_total", "Bytes of records that were copied to leave."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.CopiedBytes }},
+}
+
+var (
+	requestsTotal   = desc("requests_total", "Requests by API.", "api")
+	partitionsCount = desc("partitions", "Open partitions.")
+	logBytes        = desc("log_bytes", "Bytes of local logs.")
+	remoteBytes     = desc("remote_log_bytes", "Bytes of committed segments in the bucket.")
+	closedTotal     = desc("connections_closed_total", "Connections closed by the broker, by reason.", "reason")
+)
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range tierMetrics {
+		ch <- m.desc
+	}
+	for _, m := range wireMetrics {
+		ch <- m.desc
+	}
+	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, partitionsCount, logBytes, remoteBytes} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	if c.server == nil {
+		return // still opening
+	}
+	tier, wires := c.tier.Stats(), c.wire.Stats()
+	for _, m := range tierMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&tier)))
+	}
+	for _, m := range wireMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&wires)))
+	}
+	c.server.Requests(func(name string, count int64) {
+		ch <- prometheus.MustNewConstMetric(requestsTotal, prometheus.CounterValue, float64(count), name)
+	})
+	for reason, count := range wires.Closed {
+		ch <- prometheus.MustNewConstMetric(closedTotal, prometheus.CounterValue, float64(count), reason)
+	}
+	var local, remote int64
+	for _, r := range c.replicas.all() {
+		l, m := r.Size()
+		local, remote = local+l, remote+max(0, m)
+	}
+	ch <- prometheus.MustNewConstMetric(partitionsCount, prometheus.GaugeValue, float64(len(c.replicas.all())))
+	ch <- prometheus.MustNewConstMetric(logBytes, prometheus.GaugeValue, float64(local))
+	ch <- prometheus.MustNewConstMetric(remoteBytes, prometheus.GaugeValue, float64(remote))
+}

@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/broker/api"
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/broker/coordinator"
+	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/segment"
+	"github.com/varvelog/varve/tiering"
+)
+
+// apply makes this broker's replicas what the topics of an image say: it opens new
+// ones, closes and deletes those of deleted topics, and reconfigures the rest.
+func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*cluster.Topic, deleted []*cluster.Topic) error {
+	var (
+		mu     sync.Mutex
+		opened = make(map[tiering.PartitionID]*replica)
+	)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4 * runtime.GOMAXPROCS(0)) // opening a log waits for the disk more than for a core
+	for _, t := range topics {
+		settings, err := config.TopicConfig(t.Name, b.config().Topic, t.Configs)
+		if err != nil {
+			return fmt.Errorf("topic %s: stored configs: %w", t.Name, err)
+		}
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			if !slices.Contains(p.Replicas, b.config().NodeID) {
+				continue
+			}
+			id := tiering.PartitionID{Topic: t.ID, Partition: int32(i)}
+			known := b.replicas.all()[id]
+			g.Go(func() error {
+				r, err := b.ensure(gctx, known, t, id, p, settings)
+				if err == nil && known == nil {
+					mu.Lock()
+					opened[id] = r
+					mu.Unlock()
+				}
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		for _, r := range opened {
+			err = errors.Join(err, r.Close())
+		}
+		return err
+	}
+	closed := b.closeDeleted(deleted)
+	b.replicas.publish(opened, closed, image.Revision())
+	b.image = image
+	b.loadGroups(topics)
+	return nil
+}
+
+// ensure opens a replica or brings an open one up to date.
+func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id tiering.PartitionID, p *cluster.Partition, settings config.Topic) (*replica, error) {
+	if r == nil {
+		var err error
+		if r, err = b.openReplica(t, id, settings); err != nil {
+			return nil, fmt.Errorf("open %s-%d: %w", t.Name, id.Partition, err)
+		}
+	} else {
+		r.SetConfig(settings)
+	}
+	if p.Leader != b.config().NodeID {
+		r.Resign()
+		return r, nil
+	}
+	if o := r.Offsets(); o.Leader && o.LeaderEpoch == p.LeaderEpoch {
+		r.SetISR(p.ISR)
+		return r, nil
+	}
+	fence := tiering.Fence{LeaderRevision: p.LeaderRevision, Epoch: p.LeaderEpoch}
+	if err := r.Lead(ctx, p.LeaderEpoch, fence, p.ISR); err != nil {
+		return nil, fmt.Errorf("lead %s-%d: %w", t.Name, id.Partition, err)
+	}
+	return r, nil
+}
+
+// openReplica opens the log where it lies, or makes it in the emptiest directory.
+func (b *Broker) openReplica(t *cluster.Topic, id tiering.PartitionID, settings config.Topic) (*replica, error) {
+	dir := b.dirOf(t.Name, id)
+	log, recovered, err := dir.OpenLog(t.Name, id.Partition, id.Topic, segment.Options{
+		FS: b.FS, Now: b.Now, Config: partition.LogConfig(settings, id),
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.logRecovery(t.Name, id, recovered)
+	p, err := partition.New(partition.Options{
+		Topic: t.Name, ID: id, NodeID: b.config().NodeID,
+		Log: log, Remote: b.tier.Remote(id), Config: settings, Now: b.Now,
+		ProducerExpiry:  b.config().ProducerIDExpiration,
+		MaxDecompressed: b.config().MaxDecompressedBytes,
+	})
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return &replica{p, dir}, nil
+}
+
+func (b *Broker) logRecovery(topic string, id tiering.PartitionID, r segment.Recovered) {
+	if r.TruncatedBytes == 0 && len(r.Faults) == 0 {
+		return
+	}
+	b.Log.Warn("recovered a log that was not stopped cleanly", zap.String("topic", topic), zap.Int32("partition", id.Partition),
+		zap.Int64("scanned_bytes", r.ScannedBytes), zap.Int64("truncated_bytes", r.TruncatedBytes),
+		zap.Int("rebuilt_indexes", r.RebuiltIndexes), zap.Errors("faults", r.Faults))
+}
+
+// dirOf returns the log directory that has a partition, else the one with the fewest.
+func (b *Broker) dirOf(topic string, id tiering.PartitionID) *segment.Dir {
+	count := make(map[*segment.Dir]int)
+	for _, r := range b.replicas.all() {
+		count[r.dir]++
+	}
+	best := b.dirs[0]
+	for _, d := range b.dirs {
+		for _, f := range d.Found() {
+			if f.Topic == topic && f.Partition == id.Partition && f.ID == id.Topic {
+				return d
+			}
+		}
+		if count[d] < count[best] {
+			best = d
+		}
+	}
+	return best
+}
+
+// closeDeleted deletes the replicas of deleted topics from disk.
+func (b *Broker) closeDeleted(topics []*cluster.Topic) []tiering.PartitionID {
+	var closed []tiering.PartitionID
+	for id, r := range b.replicas.all() {
+		gone := slices.ContainsFunc(topics, func(t *cluster.Topic) bool { return t.ID == id.Topic })
+		if !gone {
+			continue
+		}
+		if err := r.Delete(); err != nil {
+			b.Log.Error("could not delete a partition's files; they are removed at the next start", zap.String("topic", r.Topic()), zap.Int32("partition", id.Partition), zap.Error(err))
+		}
+		closed = append(closed, id)
+	}
+	return closed
+}
+
+// loadGroups makes this broker the coordinator of the partitions of __consumer_offsets
+// that it has come to lead. Loading reads the partition, so it runs beside the rest;
+// meanwhile members are told to come back.
+func (b *Broker) loadGroups(topics []*cluster.Topic) {
+	if b.groups == nil {
+		return // openCoordinators does it for what is open by then
+	}
+	for _, t := range topics {
+		if t.Name != api.OffsetsTopic {
+			continue
+		}
+		for i := range t.Partitions {
+			b.loadGroup(t, int32(i))
+		}
+	}
+}
+
+func (b *Broker) loadGroup(t *cluster.Topic, index int32) {
+	p, ok := b.replicas.Partition(t.ID, index)
+	if !ok || t.Partitions[index].Leader != b.config().NodeID {
+		b.groups.Unload(index)
+		return
+	}
+	epoch := t.Partitions[index].LeaderEpoch
+	b.background.Go(func() {
+		err := b.groups.Load(b.life, index, epoch, groupsLog{p})
+		loaded := err == nil || errors.Is(err, coordinator.ErrStaleEpoch) || errors.Is(err, coordinator.ErrUnloaded)
+		if !loaded && b.life.Err() == nil {
+			b.Log.Error("could not load a partition of groups; its groups are not served", zap.Int32("partition", index), zap.Error(err))
+		}
+	})
+}
+
+func (b *Broker) unloadGroups() {
+	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
+		for i := range t.Partitions {
+			b.groups.Unload(int32(i))
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// Run serves until ctx ends or something that cannot be served without breaks. All
+// long-lived goroutines of a broker but the committers start here; each is waited for.
+// ready is called once, when the listeners accept.
+func (b *Broker) Run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	run := func(name string, do func(context.Context) error) {
+		g.Go(func() error {
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				b.Log.Error("stopping: "+name+" ended", zap.Error(err))
+				return err
+			}
+			return nil
+		})
+	}
+	run("metadata watch", b.store.Run)
+	run("metadata changes", b.follow)
+	run("bucket reads", b.tier.Run)
+	run("group coordinator", b.tickGroups)
+	run("http", b.http.serve)
+	for _, l := range b.loops() {
+		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })
+	}
+	g.Go(func() error { return b.wire.Serve(ctx, b.listeners...) })
+	ready()
+	return g.Wait()
+}
+
+// loop is one kind of background work: a step and how often it is due.
+type loop struct {
+	name  string
+	every time.Duration
+	step  func(context.Context)
+}
+
+// loops is the table of background work.
+func (b *Broker) loops() []loop {
+	return []loop{
+		{"copy to bucket", b.config().RemoteTaskInterval, b.copySegments},
+		{"retention", b.config().RetentionCheckInterval, b.retain},
+		{"bucket sweep", b.config().BucketSweepInterval, b.sweep},
+		{"roll by time", time.Second, b.roll},
+		{"flush by time", flushCheck, b.flushDue},
+		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
+		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
+		{"topic deletion", time.Second, b.finishDeletes},
+		{"metadata cleaning", time.Minute, b.reconcile},
+	}
+}
+
+// flushCheck is how late a flush by time (flush.ms) may be.
+const flushCheck = 100 * time.Millisecond
+
+// every calls step again and again, with a pause of d between the end of one and the
+// beginning of the next.
+func every(ctx context.Context, d time.Duration, step func(context.Context)) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		step(ctx)
+		timer.Reset(d)
+	}
+}
+
+// startCommitters starts the flush loop of each log directory. They outlive Run, for
+// what was appended must be answered and closing a log flushes it.
+func (b *Broker) startCommitters() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, d := range b.dirs {
+		running.Go(func() {
+			if err := d.Committer().Run(ctx); err != nil && ctx.Err() == nil {
+				b.Log.Error("a log directory failed", zap.String("dir", d.Path()), zap.Error(err))
+			}
+		})
+	}
+	b.stopCommitters = func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// follow applies each new image of the metadata.
+func (b *Broker) follow(ctx context.Context) error {
+	for {
+		image, delta, err := b.store.Next(ctx, b.image)
+		if err != nil {
+			return err
+		}
+		if err := b.apply(ctx, image, delta.Changed, delta.Deleted); err != nil {
+			return err
+		}
+	}
+}
+
+// idle is how often the coordinator is asked when it has nothing that is due ever.
+const idle = time.Hour
+
+// tickGroups calls the coordinator whenever a member's time may be up.
+func (b *Broker) tickGroups(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-b.groups.Changed():
+		}
+		wait := idle
+		if next := b.groups.Tick(b.Now()); !next.IsZero() {
+			wait = max(0, next.Sub(b.Now()))
+		}
+		timer.Reset(wait)
+	}
+}

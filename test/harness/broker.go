@@ -1,0 +1,105 @@
+package harness
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Broker is a varve process with its data directory.
+type Broker struct {
+	*Process
+	t       testing.TB
+	binary  string
+	Dir     string // data directory
+	Address string // host:port that clients dial; stays the same over restarts
+	HTTP    string // host:port of the operators' listener
+	sets    []string
+	Started time.Duration // from exec to the ready line
+}
+
+// StartBroker starts a varve server on free loopback ports in a new data directory.
+// sets are key=value pairs of configuration.
+func StartBroker(t testing.TB, sets ...string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, binary: Varve(t), Dir: t.TempDir(), Address: FreeAddress(t), HTTP: FreeAddress(t), sets: sets}
+	b.Start()
+	return b
+}
+
+// FreeAddress returns a loopback address with a port that was free a moment ago.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// readyLimit is how long a start may take at most before a test gives up on it.
+const readyLimit = 60 * time.Second
+
+// Start starts the process again over the same directory and addresses, with further
+// settings if there are any, and waits for its ready line.
+func (b *Broker) Start(sets ...string) {
+	b.t.Helper()
+	begin := time.Now()
+	b.Process = StartProcess(b.t, "varve", b.command(sets))
+	b.WaitLine(b.t, "varve is ready", readyLimit)
+	b.Started = time.Since(begin)
+}
+
+func (b *Broker) command(sets []string) *exec.Cmd {
+	args := []string{"server"}
+	all := append([]string{
+		"log.dirs=" + b.Dir,
+		"listeners=PLAINTEXT://" + b.Address,
+		"varve.http.listener=" + b.HTTP,
+	}, append(b.sets, sets...)...)
+	for _, s := range all {
+		args = append(args, "--set", s)
+	}
+	return exec.Command(b.binary, args...)
+}
+
+// Refused starts the process and expects it to end by itself with an error; it returns
+// what was printed.
+func (b *Broker) Refused(limit time.Duration, sets ...string) string {
+	b.t.Helper()
+	p := StartProcess(b.t, "varve", b.command(sets))
+	if err := p.Wait(limit); err == nil {
+		b.t.Fatalf("varve started and stopped without an error:\n%s", p.Output())
+	} else if p.Running() {
+		b.t.Fatalf("varve did not refuse to start: %v", err)
+	}
+	return p.Output()
+}
+
+// Port returns the port of Address.
+func (b *Broker) Port() string {
+	_, port, _ := strings.Cut(b.Address, ":")
+	return port
+}
+
+// Run runs a varve command against this broker and returns its standard output.
+func (b *Broker) Run(args ...string) string {
+	b.t.Helper()
+	cmd := exec.Command(b.binary, append(args, "--bootstrap-server", b.Address)...)
+	out, err := cmd.Output()
+	if err != nil {
+		b.t.Fatalf("varve %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr(err))
+	}
+	return string(out)
+}
+
+func stderr(err error) string {
+	if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Output returns it unwrapped
+		return string(e.Stderr)
+	}
+	return fmt.Sprint(err)
+}

@@ -1,0 +1,89 @@
+package harness
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+)
+
+// Root is the module's directory.
+func Root(t testing.TB) string {
+	t.Helper()
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("no caller information")
+	}
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Tools is where `make tools` installs: $VARVE_TOOLS, or .tools in the module.
+func Tools(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("VARVE_TOOLS"); dir != "" {
+		return dir
+	}
+	return filepath.Join(Root(t), ".tools")
+}
+
+// Need fails the test where a file that `make tools` installs is missing.
+func Need(t testing.TB, path string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s is missing: run `make tools` first", path)
+	}
+	return path
+}
+
+// NeedCommand is Need for a command in PATH.
+func NeedCommand(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is missing: run `make tools` first", name)
+	}
+	return path
+}
+
+var binary struct {
+	once sync.Once
+	path string
+	out  []byte
+	err  error
+}
+
+// Varve builds cmd/varve from the working tree, once a test process, and returns the
+// binary's path. VARVE_RACE=1 builds it with the race detector.
+func Varve(t testing.TB) string {
+	t.Helper()
+	binary.once.Do(func() {
+		dir, err := os.MkdirTemp("", "varve-bin-")
+		if err != nil {
+			binary.err = err
+			return
+		}
+		binary.path = filepath.Join(dir, "varve")
+		args := []string{"build", "-o", binary.path}
+		if os.Getenv("VARVE_RACE") == "1" {
+			args = append(args, "-race")
+		}
+		cmd := exec.Command("go", append(args, "./cmd/varve")...)
+		cmd.Dir = Root(t)
+		binary.out, binary.err = cmd.CombinedOutput()
+	})
+	if binary.err != nil {
+		t.Fatalf("build varve: %v\n%s", binary.err, binary.out)
+	}
+	return binary.path
+}
+
+// Main runs a package's tests and removes the binary they built.
+func Main(m *testing.M) {
+	code := m.Run()
+	if binary.path != "" {
+		os.RemoveAll(filepath.Dir(binary.path))
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,153 @@
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is a running program whose output is watched and kept.
+type Process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+
+	mu    sync.Mutex
+	out   bytes.Buffer
+	lines chan string // of standard output, until somebody stops reading
+	err   error
+}
+
+// StartProcess starts cmd. It is killed when the test ends, if it still runs then, and
+// its output is shown if the test has failed.
+func StartProcess(t testing.TB, name string, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p := &Process{name: name, cmd: cmd, done: make(chan struct{}), lines: make(chan string, 64)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = writerFunc(p.keep)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	go func() {
+		p.read(stdout)
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", name, tail(p.Output(), 8<<10))
+		}
+	})
+	return p
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
+
+func (p *Process) keep(b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.Write(b)
+}
+
+func (p *Process) read(r io.Reader) {
+	defer close(p.lines)
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 16<<20)
+	for s.Scan() {
+		p.keep(append(s.Bytes(), '\n'))
+		select {
+		case p.lines <- s.Text():
+		default: // nobody waits for a line any more
+		}
+	}
+}
+
+// Pid returns the process id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Output returns what was printed so far, both streams.
+func (p *Process) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// WaitLine waits for a line of standard output with the given prefix and returns the rest of it.
+func (p *Process) WaitLine(t testing.TB, prefix string, limit time.Duration) string {
+	t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				<-p.done
+				t.Fatalf("%s ended (%v) before it printed %q:\n%s", p.name, p.err, prefix, tail(p.Output(), 8<<10))
+			}
+			if rest, found := strings.CutPrefix(line, prefix); found {
+				return rest
+			}
+		case <-timer.C:
+			t.Fatalf("%s did not print %q within %v:\n%s", p.name, prefix, limit, tail(p.Output(), 8<<10))
+		}
+	}
+}
+
+// Kill ends the process as a power switch would: SIGKILL. It returns when it has gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.done
+}
+
+// Signal sends a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Stop asks the process to end (SIGTERM) and waits for it.
+func (p *Process) Stop(limit time.Duration) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	return p.Wait(limit)
+}
+
+// Wait waits for the end of the process and returns how it ended.
+func (p *Process) Wait(limit time.Duration) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return p.err
+	case <-timer.C:
+		return fmt.Errorf("%s did not end within %v", p.name, limit)
+	}
+}
+
+// Running tells whether the process has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
