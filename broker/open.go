@@ -118,6 +118,7 @@ func (b *Broker) advertised(l wire.Listener) cluster.Endpoint {
 // earlier deletes have left.
 func (b *Broker) openLogs(ctx context.Context) error {
 	image := b.store.Image()
+	b.alter(image)
 	if err := b.apply(ctx, image, image.Topics(), nil); err != nil {
 		return err
 	}

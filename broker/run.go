@@ -34,6 +34,7 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })
 	}
 	g.Go(func() error { return b.wire.Serve(ctx, b.listeners...) })
+	b.http.ready.Store(true)
 	ready()
 	return g.Wait()
 }
@@ -104,7 +105,11 @@ func (b *Broker) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := b.apply(ctx, image, delta.Changed, delta.Deleted); err != nil {
+		topics := delta.Changed
+		if delta.Configs && b.alter(image) {
+			topics = image.Topics() // defaults of topics are broker configs
+		}
+		if err := b.apply(ctx, image, topics, delta.Deleted); err != nil {
 			return err
 		}
 	}

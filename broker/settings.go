@@ -19,10 +19,10 @@ func (b *Broker) wireOptions() wire.Options {
 	}
 }
 
-// altered applies the dynamic broker configs of an image. It tells whether topics have
-// to be looked at again, since their defaults are broker configs.
-func (b *Broker) altered(image *cluster.Image) bool {
-	next, err := b.Options.Config.WithDynamic(image.BrokerConfigs(cluster.DefaultConfigs), image.BrokerConfigs(b.Options.Config.NodeID))
+// alter applies the dynamic broker configs of an image. It tells whether it could: what
+// was stored has been checked, but by a broker that may know more than this one.
+func (b *Broker) alter(image *cluster.Image) bool {
+	next, err := b.Config.WithDynamic(image.BrokerConfigs(cluster.DefaultConfigs), image.BrokerConfigs(b.Config.NodeID))
 	if err != nil {
 		b.Log.Error("stored broker configs do not hold and are left out", zap.Error(err))
 		return false

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -61,6 +62,10 @@ func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context
 	return s.Groups.DeleteOffsets(q)
 }
 
+// commitTimeout bounds how long a commit waits to be durable: offsets.commit.timeout.ms
+// of Kafka, 5 seconds.
+const commitTimeout = 5 * time.Second
+
 // offsetCommit splits off the topics that are unknown, commits the rest, and answers
 // in the order of the request.
 func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context.Context) (*kmsg.OffsetCommitResponse, error) {
@@ -80,6 +85,8 @@ func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context
 	q.Topics = known
 	wait := s.Groups.Commit(q)
 	return func(ctx context.Context) (*kmsg.OffsetCommitResponse, error) {
+		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+		defer cancel()
 		p, err := wait(ctx)
 		if err != nil {
 			return nil, err

@@ -59,8 +59,8 @@ func (s *Server) produceTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceReque
 	if internal(topic.Name) {
 		return produced{err: refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)}
 	}
-	if transactional(p.Records) {
-		return produced{err: refuse(kerr.InvalidTxnState, "transactions are not served yet")}
+	if err := producible(c.Version, p.Records); err != nil {
+		return produced{err: err}
 	}
 	replica, err := s.replica(topic, p.Partition)
 	if err != nil {
@@ -70,8 +70,23 @@ func (s *Server) produceTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceReque
 	return produced{partition: replica, appended: a, err: err}
 }
 
-func transactional(records []byte) bool {
-	return len(records) >= batch.HeaderSize && batch.Batch(records).Transactional()
+// zstdVersion is the first version of Produce whose clients all read zstd (KIP-110).
+const zstdVersion = 7
+
+// producible refuses what this broker, or the version of the request, does not allow
+// whatever the partition. Records too short for a header are refused where they are read.
+func producible(version int16, records []byte) error {
+	if len(records) < batch.HeaderSize {
+		return nil
+	}
+	b := batch.Batch(records)
+	switch {
+	case b.Transactional():
+		return refuse(kerr.InvalidTxnState, "transactions are not served yet")
+	case b.Codec() == batch.Zstd && version < zstdVersion:
+		return refuse(kerr.UnsupportedCompressionType, "zstd needs version 7 of Produce or later")
+	}
+	return nil
 }
 
 // unanswerable returns the first error of a request with acks=0, for which there is

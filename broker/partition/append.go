@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/varvelog/varve/broker/config"
@@ -226,12 +227,13 @@ func (p *Partition) Wait(ctx context.Context, a Appended) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := a.round.Err(); err != nil {
-			return logError(err)
-		}
 	}
 	if done, err := p.acknowledged(a); done {
 		return err
+	}
+	// The committer has stopped: no round will ever flush this append.
+	if err := a.round.Err(); errors.Is(err, segment.ErrClosed) {
+		return logError(err)
 	}
 	// Followers, a duplicate whose first round is not over, or a topic that does not
 	// flush every append: rare enough for a waiter of its own.

@@ -3,7 +3,6 @@ package partition
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/varvelog/varve/retention"
@@ -172,7 +171,7 @@ func (p *Partition) retentionState(o Offsets, now time.Time) retention.State {
 		for _, e := range p.remote.Entries() {
 			s.Segments = append(s.Segments, retention.Segment{
 				Base: e.Base, Next: e.Next, Size: e.Size, MaxTimestamp: e.MaxTimestamp,
-				Modified: math.MaxInt64, Local: e.Next > o.LocalStart, Tiered: true, Sealed: true,
+				Modified: e.Copied, Local: e.Next > o.LocalStart, Tiered: true, Sealed: true,
 			})
 		}
 	}

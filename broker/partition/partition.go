@@ -65,6 +65,8 @@ type Partition struct {
 	active    int64          // base offset of the active segment
 	one       [1]batch.Batch // the argument of Log.Append
 	closed    bool
+	// incomplete: of producers that wrote below the local log start only, nothing is known.
+	incomplete bool
 
 	// snapshots orders the writing of snapshots, which happens outside of writing, and
 	// makes Close wait for it.
@@ -156,8 +158,7 @@ func jitter(id tiering.PartitionID) float64 {
 
 // Lead makes this replica the leader of epoch; fence goes to the tier. isr are the
 // in-sync replicas. Of the tier only the pointer is read, from the metadata store; the
-// bucket is read here in one case, where the local log ends below the tiered end and
-// has to begin again there (I15a).
+// bucket is read here only after a loss, see catchUp.
 //
 // It returns ErrFencedEpoch where a newer epoch has been led already.
 func (p *Partition) Lead(ctx context.Context, epoch int32, fence tiering.Fence, isr []int32) error {

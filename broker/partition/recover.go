@@ -18,62 +18,74 @@ const (
 )
 
 // recover rebuilds the producers and transactions from the newest snapshot and the
-// batches above it, and stores a snapshot at each segment border it comes across. The
-// partition is not in use yet.
+// batches above it. The partition is not in use yet.
 func (p *Partition) recover() error {
 	o := p.log.Offsets()
-	now := p.now().UnixMilli()
-	from, states, found, err := p.log.LoadSnapshot(o.End)
-	switch {
-	case err != nil:
+	at, states, found, err := p.log.LoadSnapshot(o.End)
+	if err != nil {
 		return err
-	case !found || from < o.LocalStart: // nothing is known of what lies between
-		from = o.LocalStart
-	default:
-		if err := p.loadSnapshot(from, states, now); err != nil {
-			return err
-		}
+	}
+	if !found || at < o.LocalStart { // nothing is known of what lies between
+		at, states = o.LocalStart, nil
+		p.incomplete = at > 0
+	}
+	return p.rebuild(at, states)
+}
+
+// rebuild replaces all that is known of producers and transactions by a snapshot and
+// the batches of the local log above it, and stores a snapshot at each segment border
+// that it comes across. The caller holds writing, or nobody else knows the partition.
+func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
+	o := p.log.Offsets()
+	now := p.now().UnixMilli()
+	if err := p.loadSnapshot(at, states, now); err != nil {
+		return err
 	}
 	segments := p.log.Segments()
-	err = p.walk(from, o.End, func(b batch.Batch) error {
-		for len(segments) > 0 && segments[0].Base <= b.BaseOffset() {
-			if err := p.recoverBorder(segments[0].Base, from, o); err != nil {
-				return err
+	borders := func(upTo int64) error {
+		for len(segments) > 0 && segments[0].Base <= upTo {
+			if base := segments[0].Base; base > max(at, o.LocalStart) {
+				if err := p.log.WriteSnapshot(base, p.producers.states()); err != nil {
+					return err
+				}
 			}
 			segments = segments[1:]
+		}
+		return nil
+	}
+	err := p.walk(at, o.End, func(b batch.Batch) error {
+		if err := borders(b.BaseOffset()); err != nil {
+			return err
 		}
 		return p.replay(b, now)
 	})
 	if err != nil {
 		return err
 	}
-	for _, s := range segments { // without a batch: the active one
-		if err := p.recoverBorder(s.Base, from, o); err != nil {
-			return err
-		}
+	if err := borders(o.End); err != nil {
+		return err
 	}
 	p.active = p.log.ActiveBase()
+	p.mu.Lock()
 	p.snapshotEnd = p.active
+	p.mu.Unlock()
 	return nil
 }
 
-// recoverBorder stores the snapshot of a border above the one that recovery began at.
-func (p *Partition) recoverBorder(base, from int64, o segment.Offsets) error {
-	if base <= from || base <= o.LocalStart {
-		return nil
-	}
-	return p.log.WriteSnapshot(base, p.producers.states())
-}
-
+// loadSnapshot begins with the state at an offset.
 func (p *Partition) loadSnapshot(at int64, states []segment.ProducerState, now int64) error {
+	p.producers = producers{}
 	p.producers.load(states, now)
 	recent := false
+	p.mu.Lock()
+	p.transactions = transactions{}
 	for _, st := range states {
 		recent = recent || st.Timestamp > now-memoryAge.Milliseconds()
 		if st.CurrentTxnFirst != none {
 			p.transactions.load(st.ProducerID, st.CurrentTxnFirst)
 		}
 	}
+	p.mu.Unlock()
 	if !recent {
 		return nil
 	}
@@ -120,7 +132,9 @@ func (p *Partition) replay(b batch.Batch, now int64) error {
 		return p.endTransaction(b, marker, now)
 	}
 	if p.producers.begins(b) {
+		p.mu.Lock()
 		p.transactions.begin(b.ProducerID(), b.BaseOffset())
+		p.mu.Unlock()
 	}
 	p.producers.update(b, now)
 	return nil

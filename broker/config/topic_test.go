@@ -1,0 +1,255 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+)
+
+func defaults(t *testing.T) Topic {
+	t.Helper()
+	b, _ := mustLoad(t, "", nil)
+	return b.Topic
+}
+
+func TestTopicOverridesGoOverDefaults(t *testing.T) {
+	d := defaults(t)
+	got, err := TopicConfig("orders", d, map[string]string{
+		"retention.ms": " 86400000 ", "local.retention.ms": "1000", "segment.bytes": "1048576", "segment.ms": "60000",
+		"remote.storage.enable": "TRUE", "message.timestamp.type": "LogAppendTime", "flush.messages": "9223372036854775807",
+		"cleanup.policy": "delete", "compression.type": "producer",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := d
+	want.RetentionMs, want.LocalRetentionMs, want.SegmentBytes, want.SegmentAge = 86400000, 1000, 1<<20, time.Minute
+	want.RemoteStorage, want.LogAppendTime, want.FlushMessages = true, true, 1<<63-1
+	if got != want {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestTopicConfigRefusals(t *testing.T) {
+	for _, c := range []struct{ topic, key, value, want string }{
+		{"t", "segment.bytes", "1048575", "Invalid value 1048575 for configuration segment.bytes: Value must be at least 1048576"},
+		{"t", "retention.ms", "-2", "Value must be at least -1"},
+		{"t", "retention.ms", "", "Not a number of type LONG"},
+		{"t", "local.retention.ms", "604800001", "Invalid value 604800001 for configuration local.retention.ms: Value must not be more than retention.ms property value: 604800000"},
+		{"t", "local.retention.ms", "-1", "Value must not be -1 as retention.ms value is set as 604800000."},
+		{"t", "cleanup.policy", "compact", "Only delete is possible as yet"},
+		{"t", "cleanup.policy", "compact,delete", "Only delete is possible as yet"},
+		{"t", "cleanup.policy", "", "to keep records forever set retention.ms=-1"},
+		{"t", "cleanup.policy", "shred", "String must be one of: compact, delete"},
+		{"t", "compression.type", "gzip", "Only the default, producer, is possible as yet"},
+		{"t", "unclean.leader.election.enable", "true", "a leader is always elected from the in-sync replicas"},
+		{"t", "min.cleanable.dirty.ratio", "1.5", "Value must be no more than 1"},
+		{"t", "min.cleanable.dirty.ratio", "NaN", "Not a number of type DOUBLE"},
+		{"t", "preallocate", "1", "Expected value to be either true or false"},
+		{"t", "retention.m", "1", "Unknown topic config name: retention.m; did you mean retention.ms?"},
+		{"t", "log.retention.ms", "1", "log.retention.ms is a setting of the broker; a topic's own is retention.ms"},
+		{"t", "quantum", "1", "Unknown topic config name: quantum"},
+	} {
+		_, err := TopicConfig(c.topic, defaults(t), map[string]string{c.key: c.value})
+		var e *Error
+		if !errors.As(err, &e) || !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s=%s:\n got  %v\n want %s", c.key, c.value, err, c.want)
+		}
+	}
+}
+
+func TestInternalTopicsMayBeCompacted(t *testing.T) {
+	got, err := TopicConfig("__consumer_offsets", defaults(t), map[string]string{
+		"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600", "remote.storage.enable": "false",
+	})
+	if err != nil || !got.CleanupCompact || got.CleanupDelete {
+		t.Errorf("%+v, %v", got, err)
+	}
+	_, err = TopicConfig("__consumer_offsets", defaults(t), map[string]string{"cleanup.policy": "compact", "remote.storage.enable": "true"})
+	if err == nil || !strings.Contains(err.Error(), "unsupported for the compacted topics") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckTopicChange(t *testing.T) {
+	d := defaults(t)
+	tiered := d
+	tiered.RemoteStorage = true
+	if err := CheckTopicChange(tiered, d); !errors.Is(err, ErrInvalid) {
+		t.Errorf("turning tiering off: %v", err)
+	}
+	if err := CheckTopicChange(d, tiered); err != nil {
+		t.Errorf("turning tiering on: %v", err)
+	}
+}
+
+func entry(t *testing.T, all []Entry, name string) Entry {
+	t.Helper()
+	for _, e := range all {
+		if e.Name == name {
+			return e
+		}
+	}
+	t.Fatalf("%s is not described", name)
+	return Entry{}
+}
+
+// line prints an entry as kafka-configs does.
+func line(e Entry) string {
+	show := func(v *string) string {
+		if v == nil {
+			return "null"
+		}
+		return *v
+	}
+	var synonyms []string
+	names := map[Source]string{1: "DYNAMIC_TOPIC_CONFIG", 2: "DYNAMIC_BROKER_CONFIG", 3: "DYNAMIC_DEFAULT_BROKER_CONFIG", 4: "STATIC_BROKER_CONFIG", 5: "DEFAULT_CONFIG"}
+	for _, s := range e.Synonyms {
+		synonyms = append(synonyms, names[s.Source]+":"+s.Name+"="+show(s.Value))
+	}
+	return show(e.Value) + " " + names[e.Source] + " {" + strings.Join(synonyms, ", ") + "}"
+}
+
+// Values, sources and synonyms are what Kafka's DescribeConfigs tells.
+func TestDescribeTopicIsKafkas(t *testing.T) {
+	b, _ := mustLoad(t, "log.segment.bytes=2097152\nlog.retention.hours=24\nlog.roll.ms=5000", nil)
+	b, err := b.WithDynamic(map[string]string{"log.segment.bytes": "3145728"}, map[string]string{"message.max.bytes": "2000000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := b.DescribeTopic(map[string]string{"segment.bytes": "4194304", "retention.bytes": "5"})
+	for name, want := range map[string]string{
+		"segment.bytes":         "4194304 DYNAMIC_TOPIC_CONFIG {DYNAMIC_TOPIC_CONFIG:segment.bytes=4194304, DYNAMIC_DEFAULT_BROKER_CONFIG:log.segment.bytes=3145728, STATIC_BROKER_CONFIG:log.segment.bytes=2097152, DEFAULT_CONFIG:log.segment.bytes=1073741824}",
+		"retention.ms":          "86400000 DEFAULT_CONFIG {}", // as Kafka: the hours do not count as retention.ms
+		"segment.ms":            "5000 STATIC_BROKER_CONFIG {STATIC_BROKER_CONFIG:log.roll.ms=5000, DEFAULT_CONFIG:log.roll.hours=168}",
+		"max.message.bytes":     "2000000 DYNAMIC_BROKER_CONFIG {DYNAMIC_BROKER_CONFIG:message.max.bytes=2000000, DEFAULT_CONFIG:message.max.bytes=1048588}",
+		"flush.messages":        "1 DEFAULT_CONFIG {DEFAULT_CONFIG:log.flush.interval.messages=1}",
+		"remote.storage.enable": "false DEFAULT_CONFIG {}",
+		"min.insync.replicas":   "1 DEFAULT_CONFIG {DEFAULT_CONFIG:min.insync.replicas=1}",
+	} {
+		e := entry(t, all, name)
+		if got := line(e); got != want {
+			t.Errorf("%s:\n got  %s\n want %s", name, got, want)
+		}
+		if e.IsDefault != (e.Source == DefaultConfig) || e.ReadOnly || e.Doc == "" {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+	if len(all) != len(topicKeys) {
+		t.Errorf("%d entries", len(all))
+	}
+	if b.Topic.SegmentBytes != 3145728 || b.Topic.MaxMessageBytes != 2000000 {
+		t.Errorf("%+v", b.Topic)
+	}
+}
+
+func TestDescribeBroker(t *testing.T) {
+	b, _ := mustLoad(t, "broker.id=3\nlog.retention.hours=24\nvarve.bucket=s3://b\nvarve.bucket.access.key=k\nvarve.bucket.secret.key=s", nil)
+	b, err := b.WithDynamic(map[string]string{"message.max.bytes": "7"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := b.Describe()
+	for name, want := range map[string]string{
+		"node.id":                 "3 DEFAULT_CONFIG {DEFAULT_CONFIG:node.id=0}",
+		"broker.id":               "3 STATIC_BROKER_CONFIG {STATIC_BROKER_CONFIG:broker.id=3, DEFAULT_CONFIG:broker.id=-1}",
+		"log.retention.hours":     "24 STATIC_BROKER_CONFIG {STATIC_BROKER_CONFIG:log.retention.hours=24, DEFAULT_CONFIG:log.retention.hours=168}",
+		"log.retention.ms":        "null DEFAULT_CONFIG {}",
+		"message.max.bytes":       "7 DYNAMIC_DEFAULT_BROKER_CONFIG {DYNAMIC_DEFAULT_BROKER_CONFIG:message.max.bytes=7, DEFAULT_CONFIG:message.max.bytes=1048588}",
+		"varve.bucket.secret.key": "null STATIC_BROKER_CONFIG {STATIC_BROKER_CONFIG:varve.bucket.secret.key=null}",
+	} {
+		if got := line(entry(t, all, name)); got != want {
+			t.Errorf("%s:\n got  %s\n want %s", name, got, want)
+		}
+	}
+	if e := entry(t, all, "message.max.bytes"); e.ReadOnly {
+		t.Error("message.max.bytes is read-only")
+	}
+	if e := entry(t, all, "listeners"); !e.ReadOnly {
+		t.Error("listeners is not read-only")
+	}
+	if d := b.DescribeDefaults(); len(d) != 1 || d[0].Name != "message.max.bytes" {
+		t.Errorf("%+v", d)
+	}
+	if _, err := b.WithDynamic(map[string]string{"node.id": "4", "log.segment.bytes": "1"}, nil); err == nil || !strings.Contains(err.Error(), "Cannot update these configs dynamically: node.id") || !strings.Contains(err.Error(), "log.segment.bytes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// KIP-339.
+func TestIncrementalAlter(t *testing.T) {
+	value := func(s string) *string { return &s }
+	before := map[string]string{"retention.ms": "5", "leader.replication.throttled.replicas": "0:1,1:2", "gone.in.a.later.version": "x"}
+	for name, c := range map[string]struct {
+		ops  []Op
+		want map[string]string // added to before; "" takes out
+		err  string
+	}{
+		"set":                    {ops: []Op{{Set, "segment.ms", value("7")}}, want: map[string]string{"segment.ms": "7"}},
+		"replace":                {ops: []Op{{Set, "retention.ms", value("7")}}, want: map[string]string{"retention.ms": "7"}},
+		"delete":                 {ops: []Op{{Delete, "retention.ms", nil}}, want: map[string]string{"retention.ms": ""}},
+		"delete what is not set": {ops: []Op{{Delete, "segment.ms", nil}}},
+		"delete an unknown key":  {ops: []Op{{Delete, "gone.in.a.later.version", nil}}, want: map[string]string{"gone.in.a.later.version": ""}},
+		"append to the default":  {ops: []Op{{Append, "cleanup.policy", value("compact")}}, want: map[string]string{"cleanup.policy": "delete,compact"}},
+		"append what is there":   {ops: []Op{{Append, "leader.replication.throttled.replicas", value("1:2,2:3")}}, want: map[string]string{"leader.replication.throttled.replicas": "0:1,1:2,2:3"}},
+		"subtract":               {ops: []Op{{Subtract, "leader.replication.throttled.replicas", value("0:1,9:9")}}, want: map[string]string{"leader.replication.throttled.replicas": "1:2"}},
+		"append to a number":     {ops: []Op{{Append, "retention.ms", value("1")}}, err: "Config value append is not allowed for config key: retention.ms"},
+		"subtract from a number": {ops: []Op{{Subtract, "retention.ms", value("1")}}, err: "Config value subtract is not allowed for config key: retention.ms"},
+		"null":                   {ops: []Op{{Set, "retention.ms", nil}}, err: "Null value not supported for : retention.ms"},
+		"append null":            {ops: []Op{{Append, "cleanup.policy", nil}}, err: "Null value not supported"},
+		"unknown":                {ops: []Op{{Set, "retention.mss", value("1")}}, err: "did you mean retention.ms?"},
+		"twice":                  {ops: []Op{{Set, "segment.ms", value("1")}, {Delete, "segment.ms", nil}}, err: "Error due to duplicate config keys: segment.ms"},
+		"no such operation":      {ops: []Op{{9, "cleanup.policy", value("1")}}, err: "Unknown operation 9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			input := maps.Clone(before)
+			got, err := AlterTopic(input, c.ops)
+			if !maps.Equal(input, before) {
+				t.Error("the overrides were changed in place")
+			}
+			if c.err != "" {
+				if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("got %v, want %s", err, c.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := maps.Clone(before)
+			for k, v := range c.want {
+				if want[k] = v; v == "" {
+					delete(want, k)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+	if got, err := AlterBroker(nil, []Op{{Set, "log.retention.ms", value("9")}}); err != nil || got["log.retention.ms"] != "9" {
+		t.Errorf("broker: %v, %v", got, err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := map[string]int{"retention.ms": 1, "retention.bytes": 1, "segment.bytes": 1}
+	for in, want := range map[string]string{
+		"retention.ms": "retention.ms", "retention.sm": "retention.ms", "Retention.MS": "retention.ms", "retention": "retention.ms",
+		"segment.byte": "segment.bytes", "x": "", "completely.different": "",
+	} {
+		if got := nearest(in, known); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"ab", "ba", 1}, {"abc", "abc", 0}, {"kitten", "sitting", 3}, {"abcd", "acbd", 1}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("%s to %s: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
