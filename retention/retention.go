@@ -1,5 +1,10 @@
 // Package retention decides what may go: a pure function from a partition's segments
 // and its settings to two offsets. It deletes nothing itself.
+//
+// The rules are Kafka's (retention.ms, retention.bytes, KIP-405 for the local limits): a
+// segment goes as a whole, the oldest first, up to the first that must stay. What is
+// counted is what is committed, each offset once in both tiers; where the remote tier is
+// not known yet, nothing goes.
 package retention
 
 // Segment is what retention needs to know of one segment, wherever it is.
@@ -23,6 +28,12 @@ type Policy struct {
 	Tiered     bool  // remote.storage.enable
 }
 
+// Values of a limit that are none.
+const (
+	Unlimited = -1
+	Inherit   = -2 // of a local limit: that of the whole
+)
+
 // State is a partition as Plan sees it: segments in offset order, each offset once
 // (a segment both local and tiered is one entry).
 type State struct {
@@ -36,19 +47,45 @@ type State struct {
 }
 
 // Decision is what retention asks for: the two offsets to raise to, and why.
+//
+// Invariant: State.LogStart <= LogStart <= HighWatermark, or LogStart unchanged;
+// State.LocalStart <= LocalStart; what LocalStart passes is in the bucket or below LogStart.
 type Decision struct {
 	LogStart   int64
 	LocalStart int64
+	Roll       bool // the active segment has expired with all before it: seal it, then ask again
 	Reasons    []Reason
 }
+
+// Action is what happens to a segment.
+type Action = string
+
+// The actions.
+const (
+	Keep   Action = "keep"
+	Expire Action = "expire" // from both tiers
+	Trim   Action = "trim"   // from this disk
+	Roll   Action = "roll"   // sealed, so that it can expire
+)
+
+// Settings that explain an action which no key of the topic does.
+const (
+	becauseLogStart      = "log start offset"
+	becauseHighWatermark = "high watermark"
+	becauseRemote        = "remote log not known"
+	becauseOrder         = "an older segment is kept"
+	becauseNoLimit       = "no limit"
+	becauseNotTiered     = "not in the bucket yet"
+	keyMs                = "retention.ms"
+	keyBytes             = "retention.bytes"
+	keyLocalMs           = "local.retention.ms"
+	keyLocalBytes        = "local.retention.bytes"
+)
 
 // Reason says for one segment what happens to it, when and by which setting.
 type Reason struct {
 	Base    int64
-	Action  string // "keep", "expire", "trim"
+	Action  Action // "keep", "expire", "trim", "roll"
 	Setting string // "retention.ms" …
 	At      int64  // ms: when it will happen; 0: unknown
 }
-
-// Plan decides. It never asks for more than needed (I24) nor for what is not safe.
-func Plan(p Policy, s State) Decision { panic("unbuilt") }
