@@ -79,7 +79,7 @@ func TestTableIsKafkas(t *testing.T) {
 		compared := 0
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			p := strings.SplitN(lines.Text(), "|", 4)
-			if len(p) < 4 {
+			if len(p) < 4 || strings.HasPrefix(p[0], "#") {
 				continue
 			}
 			name, kind, value, limits := p[0], p[1], p[2], p[3]
