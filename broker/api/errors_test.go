@@ -1,0 +1,27 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+func TestEachErrorHasItsCode(t *testing.T) {
+	for _, c := range codes {
+		wrapped := fmt.Errorf("append to x-0: %w", c.err)
+		if got := code(wrapped); got != c.code.Code {
+			t.Errorf("%v: code %d, want %s", c.err, got, c.code.Message)
+		}
+	}
+	if got := code(nil); got != 0 {
+		t.Errorf("no error has code %d", got)
+	}
+	if got := code(errors.New("news")); got != kerr.UnknownServerError.Code {
+		t.Errorf("an unknown error has code %d", got)
+	}
+	if got := code(refuse(kerr.InvalidPartitions, "why")); got != kerr.InvalidPartitions.Code {
+		t.Errorf("a refusal has code %d", got)
+	}
+}
