@@ -22,11 +22,12 @@ type model struct {
 	batches  []batch.Batch // as they lie in the log
 	acked    int64         // everything below was acknowledged
 	logStart int64
+	floor    int64 // end of a log that has lost all its batches
 }
 
 func (m *model) end() int64 {
 	if len(m.batches) == 0 {
-		return 0
+		return m.floor
 	}
 	return m.batches[len(m.batches)-1].NextOffset()
 }
@@ -307,6 +308,9 @@ func (x *run) again() {
 		x.t.Errorf("recovered %+v, acknowledged up to %d, written up to %d", o, x.m.acked, x.m.end())
 	}
 	x.m.batches = slices.DeleteFunc(x.m.batches, func(b batch.Batch) bool { return b.NextOffset() > o.End })
+	if o.End == o.LogStart && x.config.FlushMessages > 1 { // deleted in the bucket, lost on disk
+		x.m.batches, x.m.floor = nil, o.End
+	}
 	if x.m.end() != o.End {
 		x.t.Errorf("recovered end %d is no batch border", o.End)
 	}
@@ -341,7 +345,10 @@ func compact(lineage []segment.EpochStart) []segment.EpochStart {
 // Of batches that had left the disk the broker knows the last one only, from the
 // snapshot.
 func (x *run) forget(c *client, localStart int64) {
-	c.recent = slices.DeleteFunc(c.recent, func(r recent) bool { return r.base >= x.m.end() })
+	c.recent = slices.DeleteFunc(c.recent, func(r recent) bool { return r.base+int64(r.sent.LastOffsetDelta()) >= x.m.end() })
+	if len(x.m.batches) == 0 {
+		c.recent = nil
+	}
 	for len(c.recent) > 1 && c.recent[0].base < localStart {
 		c.recent = c.recent[1:]
 	}

@@ -10,7 +10,7 @@ import (
 // A snapshot holds the last batch of each producer, while a client may send any of
 // the last 5 again. So recovery looks at what lies before the snapshot as well, at
 // most memoryBytes of it: 64 batches of 64 KiB. That costs little more than 256 reads
-// of a page, and only where a producer wrote less than memoryAge before: Kafka's
+// of a page, and only where the log was written to less than memoryAge before: Kafka's
 // producers give up after 2 minutes (delivery.timeout.ms).
 const (
 	memoryBytes = 4 << 20
@@ -76,17 +76,15 @@ func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 func (p *Partition) loadSnapshot(at int64, states []segment.ProducerState, now int64) error {
 	p.producers = producers{}
 	p.producers.load(states, now)
-	recent := false
 	p.mu.Lock()
 	p.transactions = transactions{}
 	for _, st := range states {
-		recent = recent || st.Timestamp > now-memoryAge.Milliseconds()
 		if st.CurrentTxnFirst != none {
 			p.transactions.load(st.ProducerID, st.CurrentTxnFirst)
 		}
 	}
 	p.mu.Unlock()
-	if !recent {
+	if len(states) == 0 || p.lastAppend() < now-memoryAge.Milliseconds() {
 		return nil
 	}
 	older := producers{}
@@ -98,6 +96,14 @@ func (p *Partition) loadSnapshot(at int64, states []segment.ProducerState, now i
 	})
 	p.producers.remember(older)
 	return err
+}
+
+// lastAppend is when the log was last appended to, in ms.
+func (p *Partition) lastAppend() (ms int64) {
+	for _, s := range p.log.Segments() {
+		ms = max(ms, s.Modified.UnixMilli())
+	}
+	return ms
 }
 
 // memoryStart returns an offset about memoryBytes before at.

@@ -48,7 +48,7 @@ func (p *Partition) startFromTier(ctx context.Context, end int64) error {
 	}
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if err := errors.Join(p.log.StartAt(end), p.log.SetEpochs(lineage), p.log.WriteSnapshot(end, states)); err != nil {
+	if err := errors.Join(p.log.StartAt(end), p.log.SetEpochs(spliced(lineage, nil, p.remote.Offsets().Start, end)), p.log.WriteSnapshot(end, states)); err != nil {
 		return logError(err)
 	}
 	p.mu.Lock()
@@ -58,9 +58,10 @@ func (p *Partition) startFromTier(ctx context.Context, end int64) error {
 	return p.rebuild(end, states)
 }
 
-// completeFromTier rebuilds the producers from the snapshot at the tiered end.
+// completeFromTier rebuilds the producers from the snapshot at the tiered end, and the
+// lineage up to there.
 func (p *Partition) completeFromTier(ctx context.Context, end int64) error {
-	states, _, err := p.remoteSnapshot(ctx)
+	states, lineage, err := p.remoteSnapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,8 +70,31 @@ func (p *Partition) completeFromTier(ctx context.Context, end int64) error {
 	if o := p.log.Offsets(); end < o.LocalStart || end > o.End {
 		return nil
 	}
+	if err := p.log.SetEpochs(spliced(lineage, p.log.Epochs(), p.remote.Offsets().Start, end)); err != nil {
+		return logError(err)
+	}
 	p.incomplete = false
 	return p.rebuild(end, states)
+}
+
+// spliced is the lineage of a log from start on whose records below border are those
+// of below, and from there on those of above.
+func spliced(below, above []segment.EpochStart, start, border int64) []segment.EpochStart {
+	var lineage []segment.EpochStart
+	for _, e := range below {
+		if e.Start = max(e.Start, start); e.Start < border {
+			if n := len(lineage); n > 0 && lineage[n-1].Start == e.Start { // ended before start
+				lineage = lineage[:n-1]
+			}
+			lineage = append(lineage, e)
+		}
+	}
+	for _, e := range above {
+		if n := len(lineage); n == 0 || e.Epoch > lineage[n-1].Epoch && e.Start >= border {
+			lineage = append(lineage, e)
+		}
+	}
+	return lineage
 }
 
 // remoteSnapshot returns the producers at the tiered end and the lineage up to there.
