@@ -101,14 +101,14 @@ func repeated[R any](rs []R, name func(R) resource) map[resource]error {
 const alterAttempts = 10
 
 // alter makes a change, checks its result and stores it.
-func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, make change) error {
+func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, next change) error {
 	for range alterAttempts {
 		var err error
 		switch r.kind {
 		case kmsg.ConfigResourceTypeTopic:
-			err = s.alterTopic(ctx, r.name, validateOnly, make)
+			err = s.alterTopic(ctx, r.name, validateOnly, next)
 		case kmsg.ConfigResourceTypeBroker:
-			err = s.alterBroker(ctx, r.name, validateOnly, make)
+			err = s.alterBroker(ctx, r.name, validateOnly, next)
 		default:
 			err = refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", r.kind))
 		}
@@ -119,12 +119,12 @@ func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, make 
 	return cluster.ErrConflict
 }
 
-func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool, make change) error {
+func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool, next change) error {
 	t, err := s.find(name, segment.TopicID{}, false)
 	if err != nil {
 		return err
 	}
-	next, err := make(t.Configs)
+	configs, err := next(t.Configs)
 	if err != nil {
 		return err
 	}
@@ -132,38 +132,38 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 	if err != nil {
 		return err
 	}
-	after, err := config.TopicConfig(t.Name, s.Config().Topic, next)
+	after, err := config.TopicConfig(t.Name, s.Config().Topic, configs)
 	if err != nil {
 		return err
 	}
 	if err := config.CheckTopicChange(before, after); err != nil || validateOnly {
 		return err
 	}
-	if err := s.Store.SetTopicConfigs(ctx, t.Name, t.Configs, next); err != nil {
+	if err := s.Store.SetTopicConfigs(ctx, t.Name, t.Configs, configs); err != nil {
 		return err
 	}
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())
 }
 
-func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool, make change) error {
+func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool, next change) error {
 	id, err := s.brokerResource(name)
 	if err != nil {
 		return err
 	}
 	image := s.Store.Image()
 	old := image.BrokerConfigs(id)
-	next, err := make(old)
+	configs, err := next(old)
 	if err != nil {
 		return err
 	}
-	all, one := image.BrokerConfigs(cluster.DefaultConfigs), next
+	all, one := image.BrokerConfigs(cluster.DefaultConfigs), configs
 	if id == cluster.DefaultConfigs {
-		all, one = next, image.BrokerConfigs(s.NodeID)
+		all, one = configs, image.BrokerConfigs(s.NodeID)
 	}
 	if _, err := s.Config().WithDynamic(all, one); err != nil || validateOnly {
 		return err
 	}
-	if err := s.Store.SetBrokerConfigs(ctx, id, old, next); err != nil {
+	if err := s.Store.SetBrokerConfigs(ctx, id, old, configs); err != nil {
 		return err
 	}
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())

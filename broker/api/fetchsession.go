@@ -168,7 +168,8 @@ func (s *fetchSession) update(q *kmsg.FetchRequest) {
 func (s *fetchSession) news(parts []*fetchPart, results []fetched, full bool) ([]*fetchPart, []fetched) {
 	var sentParts []*fetchPart
 	var sent []fetched
-	var first, last []*fetchPart
+	first := make([]*fetchPart, 0, len(parts))
+	var last []*fetchPart
 	for i, p := range parts {
 		r := &results[i]
 		if r.Records.Size > 0 {
@@ -183,7 +184,8 @@ func (s *fetchSession) news(parts []*fetchPart, results []fetched, full bool) ([
 		// An error must be told again, so its partition counts as not told.
 		p.told, p.highWatermark, p.logStart = r.err == nil, r.Offsets.HighWatermark, r.Offsets.LogStart
 	}
-	s.parts = append(first, last...)
+	first = append(first, last...)
+	s.parts = first
 	return sentParts, sent
 }
 

@@ -40,8 +40,8 @@ func TestTableOffersWhatCanBeEncoded(t *testing.T) {
 func TestTrapsOfApiVersions(t *testing.T) {
 	want := map[int16]int16{0: 0, 11: 0, 16: 0, 18: 0}
 	for _, k := range advertised() {
-		if min, ok := want[k.ApiKey]; ok && k.MinVersion != min {
-			t.Errorf("key %d is advertised from version %d, want %d", k.ApiKey, k.MinVersion, min)
+		if first, ok := want[k.ApiKey]; ok && k.MinVersion != first {
+			t.Errorf("key %d is advertised from version %d, want %d", k.ApiKey, k.MinVersion, first)
 		}
 	}
 }
