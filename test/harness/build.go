@@ -55,9 +55,13 @@ var binary struct {
 }
 
 // Varve builds cmd/varve from the working tree, once a test process, and returns the
-// binary's path. VARVE_RACE=1 builds it with the race detector.
+// binary's path. VARVE_RACE=1 builds it with the race detector; VARVE_BINARY names one
+// that is built already.
 func Varve(t testing.TB) string {
 	t.Helper()
+	if built := os.Getenv("VARVE_BINARY"); built != "" {
+		return Need(t, built)
+	}
 	binary.once.Do(func() {
 		dir, err := os.MkdirTemp("", "varve-bin-")
 		if err != nil {
