@@ -70,7 +70,7 @@ func startEmbedded(ctx context.Context, dir string, logger *zap.Logger) (*embed.
 		return nil, nil, unavailable("start the embedded etcd in "+dir, ctx.Err())
 	}
 	client := v3client.New(etcd.Server)
-	if err := makeRoom(ctx, client, etcd.Server.MemberID().String(), uint64(etcd.Server.MemberID())); err != nil {
+	if err := makeRoom(ctx, client, etcd); err != nil {
 		_ = client.Close() // the error that counts is the one before
 		etcd.Close()
 		return nil, nil, err
@@ -80,13 +80,13 @@ func startEmbedded(ctx context.Context, dir string, logger *zap.Logger) (*embed.
 
 // makeRoom clears the NOSPACE alarm of an embedded etcd, which no operator's tool can
 // reach: all old revisions go, the file shrinks, the alarm is disarmed.
-func makeRoom(ctx context.Context, client *clientv3.Client, name string, member uint64) error {
+func makeRoom(ctx context.Context, client *clientv3.Client, etcd *embed.Etcd) error {
 	alarms, err := client.AlarmList(ctx)
 	if err != nil {
 		return unavailable("list the alarms of etcd", err)
 	}
 	for _, a := range alarms.Alarms {
-		if a.Alarm != pb.AlarmType_NOSPACE || a.MemberID != member {
+		if a.Alarm != pb.AlarmType_NOSPACE || a.MemberID != uint64(etcd.Server.MemberID()) {
 			continue
 		}
 		resp, err := client.Get(ctx, clusterKey)
@@ -96,7 +96,7 @@ func makeRoom(ctx context.Context, client *clientv3.Client, name string, member 
 		if _, err := client.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
 			return unavailable("compact etcd", err)
 		}
-		if _, err := client.Defragment(ctx, name); err != nil {
+		if err := etcd.Server.Backend().Defrag(); err != nil { // the in-process client cannot
 			return unavailable("defragment etcd", err)
 		}
 		if _, err := client.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {

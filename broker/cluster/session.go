@@ -210,8 +210,9 @@ func (s *Store) outwait(ctx context.Context, kv *mvccpb.KeyValue) error {
 	if err != nil {
 		return unavailable("read the lease of the registered broker", err)
 	}
-	// A second more: etcd counts whole seconds and revokes twice a second.
-	wait := time.NewTimer(time.Duration(max(left.TTL, 0)+1) * time.Second)
+	// Two seconds more: etcd cuts to whole seconds, and looks twice a second for leases
+	// that have run out.
+	wait := time.NewTimer(time.Duration(max(left.TTL, 0)+2) * time.Second)
 	defer wait.Stop()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

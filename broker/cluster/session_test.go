@@ -225,7 +225,6 @@ func TestRunEndsWhenAnotherBrokerTookTheID(t *testing.T) {
 	if err := a.Run(t.Context()); !errors.Is(err, ErrNodeIDTaken) {
 		t.Errorf("Run: %v, want ErrNodeIDTaken", err)
 	}
-	a.run() // for stop
 }
 
 func TestControllerIsReplaced(t *testing.T) {
@@ -307,7 +306,8 @@ func TestRunEndsWhenTheEmbeddedEtcdStops(t *testing.T) {
 	if err := <-n.done; !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Run: %v, want ErrUnavailable", err)
 	}
-	n.done <- nil
+	n.cancel()
+	n.cancel = nil
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := n.CreateTopic(ctx, NewTopic{Name: "b", Replicas: single(1, 1)}); !errors.Is(err, ErrUnavailable) {

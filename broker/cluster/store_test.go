@@ -51,7 +51,11 @@ func (n *node) run() {
 
 // pause stops Run, as a starved process would.
 func (n *node) pause() {
+	if n.cancel == nil {
+		return
+	}
 	n.cancel()
+	n.cancel = nil
 	if err := <-n.done; err != nil {
 		n.t.Errorf("Run: %v", err)
 	}

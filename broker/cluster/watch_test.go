@@ -143,7 +143,8 @@ func TestStoreThatWentBackIsRefused(t *testing.T) {
 	if err := <-n.done; !errors.Is(err, ErrRegressed) {
 		t.Errorf("Run: %v, want ErrRegressed", err)
 	}
-	n.done <- nil
+	n.cancel()
+	n.cancel = nil
 	if _, ok := n.Image().Topic("a"); !ok {
 		t.Error("the last good image is gone")
 	}
@@ -197,7 +198,8 @@ func TestCorruptKeyEndsRunAndOpen(t *testing.T) {
 		if err := <-n.done; !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: Run: %v, want ErrCorrupt", key, err)
 		}
-		n.done <- nil
+		n.cancel()
+		n.cancel = nil
 		if now, _ := n.Image().Topic("ok"); now != topic {
 			t.Errorf("%s: the last good image is gone", key)
 		}
