@@ -274,6 +274,9 @@ func (w *world) localBytes(l *segment.Log, from, to int64) []byte {
 		b, err := records.Bytes()
 		w.must(err)
 		records.Release()
+		if len(b) == 0 {
+			w.t.Fatalf("nothing at %d of [%d, %d) in the local log", at, from, to)
+		}
 		all = append(all, b...)
 		at, err = nextOffset(b)
 		w.must(err)

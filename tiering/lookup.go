@@ -216,7 +216,9 @@ func (r *Remote) Snapshot(ctx context.Context) (producers []byte, epochs []segme
 		if err != nil {
 			return nil, nil, err
 		}
-		producers = slices.Clone(t.snapshot)
+		if len(t.snapshot) > 0 {
+			producers = slices.Clone(t.snapshot)
+		}
 	}
 	return producers, epochs, nil
 }
