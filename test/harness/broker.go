@@ -3,7 +3,9 @@ package harness
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +66,15 @@ func (b *Broker) command(sets []string) *exec.Cmd {
 	for _, s := range all {
 		args = append(args, "--set", s)
 	}
-	return exec.Command(b.binary, args...)
+	cmd := exec.Command(b.binary, args...)
+	cmd.Env = withoutVarve(os.Environ())
+	return cmd
+}
+
+// withoutVarve leaves out what would be a setting of a broker, or a mistaken one: the
+// tests' own variables.
+func withoutVarve(env []string) []string {
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, "VARVE_") })
 }
 
 // Refused starts the process and expects it to end by itself with an error; it returns

@@ -83,9 +83,13 @@ func Varve(t testing.TB) string {
 	return binary.path
 }
 
-// Main runs a package's tests and removes the binary they built.
-func Main(m *testing.M) {
+// Main runs a package's tests, then what is to be done after all of them, and removes
+// the binary they built.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, f := range after {
+		f()
+	}
 	if binary.path != "" {
 		os.RemoveAll(filepath.Dir(binary.path))
 	}
