@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func readyLine(cfg *config.Broker, b *broker.Broker) string {
 }
 
 func loadConfig(files, sets []string) (*config.Broker, []string, error) {
-	o := config.Sources{Env: os.Environ(), Sets: sets}
+	o := config.Sources{Env: serverEnv(), Sets: sets}
 	if len(files) > 0 {
 		f, err := os.Open(files[0])
 		if err != nil {
@@ -79,6 +80,11 @@ func loadConfig(files, sets []string) (*config.Broker, []string, error) {
 		o.File = f
 	}
 	return config.Load(o)
+}
+
+// serverEnv is the environment but for what the other commands have from it, which is no setting.
+func serverEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, bootstrapVariable+"=") })
 }
 
 // newLogger logs to standard error: text for people; info only for changes of state.
