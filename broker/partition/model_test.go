@@ -523,3 +523,9 @@ func TestRandomHistoriesEqualTheModel(t *testing.T) {
 		}
 	}
 }
+
+func containsTxn(list []index.AbortedTxn, t index.AbortedTxn) bool {
+	return slices.ContainsFunc(list, func(k index.AbortedTxn) bool {
+		return k.ProducerID == t.ProducerID && k.LastOffset == t.LastOffset
+	})
+}

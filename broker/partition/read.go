@@ -131,9 +131,9 @@ func (p *Partition) readLocal(s ReadSpec, r ReadResult, bound int64) (ReadResult
 	return r, true, nil
 }
 
-// readRemote reads from the bucket. Aborted transactions come from there and, as a
-// marker may lie in a later segment that is not there yet, from the disk: the disk is
-// asked first, for what leaves it is in the bucket already (I32, I33).
+// readRemote reads from the bucket, aborted transactions too (I32): a segment is copied
+// when each transaction in it has ended, and its object names all that were aborted,
+// wherever their markers lie (I33).
 func (p *Partition) readRemote(s ReadSpec, r ReadResult, bound int64, w *segment.Waiter) (ReadResult, error) {
 	if p.remote == nil {
 		return r, fmt.Errorf("%w: %d is below the local log start %d", ErrStorage, s.Offset, r.Offsets.LocalStart)
@@ -146,7 +146,10 @@ func (p *Partition) readRemote(s ReadSpec, r ReadResult, bound int64, w *segment
 	if s.Isolation != ReadCommitted {
 		return r, nil
 	}
-	r.Aborted, err = p.abortedBelow(records, s.Offset, w)
+	end, err := endOf(records)
+	if err == nil {
+		r.Aborted, err = p.remote.Aborted(s.Offset, end, w)
+	}
 	if err != nil {
 		r.Records.Release()
 		return r.unlessPending(err)
@@ -161,37 +164,6 @@ func (r ReadResult) unlessPending(err error) (ReadResult, error) {
 		return r, nil
 	}
 	return r, remoteError(err)
-}
-
-func (p *Partition) abortedBelow(records segment.Records, from int64, w *segment.Waiter) ([]index.AbortedTxn, error) {
-	end, err := endOf(records)
-	if err != nil {
-		return nil, err
-	}
-	local, err := p.log.Aborted(from, end)
-	if err != nil {
-		return nil, err
-	}
-	aborted, err := p.remote.Aborted(from, end, w)
-	if err != nil {
-		return nil, err
-	}
-	known := len(aborted)
-	for _, t := range local {
-		if !containsTxn(aborted[:known], t) {
-			aborted = append(aborted, t)
-		}
-	}
-	return aborted, nil
-}
-
-func containsTxn(list []index.AbortedTxn, t index.AbortedTxn) bool {
-	for _, k := range list {
-		if k.ProducerID == t.ProducerID && k.LastOffset == t.LastOffset {
-			return true
-		}
-	}
-	return false
 }
 
 // endOf returns the offset after the last record read, by a walk over the headers.

@@ -371,3 +371,19 @@ func TestReadersAndHousekeepingAcrossTheSeam(t *testing.T) {
 	}
 	cancel()
 }
+
+func TestRecoveryWritesTheSnapshotsOfTheBordersItCrosses(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.produce(sent{id: 5, n: 3}.batch(t, 0))
+	h.must(h.p.roll(h.p.log.Roll))
+	h.fillTail(1)
+	h.crash(rand.New(rand.NewPCG(9, 9))) // without a recovery point no snapshot is trusted
+	_, err := h.p.Copy(t.Context())
+	h.must(err)
+	snapshot, _, err := h.p.remote.Snapshot(t.Context())
+	h.must(err)
+	states, err := segment.ParseSnapshot(snapshot)
+	if err != nil || len(states) != 1 || states[0].LastSequence != 2 {
+		t.Errorf("%+v, %v", states, err)
+	}
+}
