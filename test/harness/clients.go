@@ -64,6 +64,12 @@ func KafkaProcess(t testing.TB, stdin string, class string, args ...string) *Pro
 	return StartProcess(t, class, cmd)
 }
 
+// KafkaCommand is a tool of Apache Kafka for a caller that reads its output as it comes.
+func KafkaCommand(ctx context.Context, t testing.TB, class string, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.CommandContext(ctx, NeedCommand(t, "java"), kafkaArgs(t, class, args...)...)
+}
+
 // The tools of Apache Kafka that the quickstarts use.
 const (
 	TopicCommand    = "org.apache.kafka.tools.TopicCommand"

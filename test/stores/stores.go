@@ -3,8 +3,8 @@
 // their way to one. A server is ready when its function returns and gone, by its
 // process id, when the test ends.
 //
-// The programs are looked for in the directory VARVE_TOOLS names, else in .tools/bin of
-// the module. A missing program fails the test; nothing is skipped.
+// The programs are looked for in bin of the directory that VARVE_TOOLS names, else of
+// .tools in the module. A missing program fails the test; nothing is skipped.
 package stores
 
 import (
@@ -72,11 +72,11 @@ func tool(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("VARVE_TOOLS")
 	if dir == "" {
-		dir = filepath.Join(moduleRoot(t), ".tools", "bin")
+		dir = filepath.Join(moduleRoot(t), ".tools")
 	}
-	path := filepath.Join(dir, name)
+	path := filepath.Join(dir, "bin", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%s is not there (%v): run `make tools`, or set VARVE_TOOLS to the directory that has it", name, err)
+		t.Fatalf("%s is not there (%v): run `make tools`", name, err)
 	}
 	return path
 }
