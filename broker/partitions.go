@@ -75,6 +75,7 @@ func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id ti
 	} else {
 		r.SetConfig(settings)
 	}
+	r.SetReplicas(len(p.Replicas))
 	if p.Leader != b.config().NodeID {
 		r.Resign()
 		return r, nil

@@ -34,12 +34,5 @@ func (s *Server) deleteBelow(ctx context.Context, topic string, index int32, off
 	if err != nil {
 		return -1, err
 	}
-	if c := replica.Config(); c.CleanupCompact && !c.CleanupDelete {
-		return -1, refuse(kerr.PolicyViolation, "records of a compacted topic are not deleted by offset")
-	}
-	low, err := replica.DeleteRecords(ctx, offset)
-	if err != nil {
-		return -1, err
-	}
-	return low, nil
+	return replica.DeleteRecords(ctx, offset)
 }
