@@ -1,7 +1,11 @@
 package broker
 
 import (
+	"context"
 	"fmt"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/tiering/file"
@@ -29,6 +33,41 @@ func s3Options(c *config.Bucket) s3api.Options {
 		Bucket: c.Name, Prefix: c.Prefix, Endpoint: c.Endpoint, Region: c.Region,
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
 		PathStyle: c.PathStyle, StorageClass: c.StorageClass, KMSKeyID: c.KMSKeyID, CreateBucket: c.Create, Checksum: s3api.Checksum(c.Checksum),
+	}
+}
+
+// bucketCheckInterval is how soon a bucket that was not there is tried again.
+const bucketCheckInterval = time.Second
+
+// checkBucket tries the bucket until it lets us in, and creates it where it is missing
+// and that is allowed. Nothing waits for it: a broker serves what is on disk while the
+// bucket is away. What is wrong is said when it changes, not at every try.
+func (b *Broker) checkBucket(ctx context.Context) error {
+	c, ok := b.bucket.(objstore.Checker)
+	if !ok {
+		return nil
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for said := ""; ; timer.Reset(bucketCheckInterval) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		checkCtx, cancel := context.WithTimeout(ctx, b.config().BucketTimeout)
+		err := c.Check(checkCtx)
+		cancel()
+		if err == nil {
+			if said != "" {
+				b.Log.Info("the bucket is there", zap.String("bucket", b.bucket.Name()))
+			}
+			return nil
+		}
+		if err.Error() != said && ctx.Err() == nil {
+			said = err.Error()
+			b.Log.Warn("the bucket cannot be used, and segments stay on disk", zap.Error(err))
+		}
 	}
 }
 
