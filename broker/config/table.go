@@ -136,12 +136,12 @@ var brokerKeys = []Key{
 	row("socket.receive.buffer.bytes", Int, "-1", "Receive buffer of a connection; -1 leaves it to the system, which tunes it (ours; Kafka's default is 102400).", from(-1), toBroker(func(b *Broker) any { return &b.SocketReceiveBufferBytes })),
 	row("queued.max.request.bytes", Long, "-1", "Bytes of all requests under way together, above which no more are read; -1 is 512 MiB.", from(-1), toBroker(func(b *Broker) any { return &b.QueuedMaxRequestBytes })),
 	row("connections.max.idle.ms", Long, "600000", "Idle time after which a connection is closed.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ConnectionsMaxIdle })),
-	row("max.connections", Int, "2147483647", "Connections in total; never more than 80 % of the files that the process may open, and 20,000 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnections })),
-	row("max.connections.per.ip", Int, "2147483647", "Connections of one address; 1,000 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnectionsPerIP })),
-	row("max.connection.creation.rate", Int, "2147483647", "New connections a second, above which they wait; 200 by default.", from(0), toBroker(func(b *Broker) any { return &b.MaxConnectionRate })),
+	row("max.connections", Int, "2147483647", "Connections in total; never more than 80 % of the files that the process may open, and 20,000 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnections })),
+	row("max.connections.per.ip", Int, "2147483647", "Connections of one address; 1,000 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnectionsPerIP })),
+	row("max.connection.creation.rate", Int, "2147483647", "New connections a second, above which they wait; 200 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnectionRate })),
 	row("fetch.max.bytes", Int, "57671680", "Most bytes of records in a Fetch response, but for a first batch that is larger.", from(1024), toBroker(func(b *Broker) any { return &b.FetchMaxBytes })),
 	row("max.incremental.fetch.session.cache.slots", Int, "1000", "Incremental fetch sessions that are kept (KIP-227).", from(0), toBroker(func(b *Broker) any { return &b.FetchSessionSlots })),
-	row("varve.shutdown.timeout.ms", Long, "10000", "How long a stopping broker waits for requests under way.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShutdownTimeout })),
+	row("varve.shutdown.timeout.ms", Long, "10000", "How long a stopping broker waits for requests under way.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShutdownTimeout })),
 	row("varve.decompressed.max.bytes", Long, "67108864", "Most bytes that checking one batch may decompress; 16 times max.message.bytes if that is less.", from(1<<20), toBroker(func(b *Broker) any { return &b.MaxDecompressedBytes })),
 
 	// Topics.

@@ -121,9 +121,9 @@ func TestTableIsKafkas(t *testing.T) {
 
 // stricter have a minimum above Kafka's.
 var stricter = map[string]bool{
-	"offsets.topic.segment.bytes":             true, // segment.bytes has it since 4.0
-	"log.flush.offset.checkpoint.interval.ms": true, // a loop without a pause
-	"max.connections":                         false,
+	"offsets.topic.segment.bytes":             true,                                                                       // segment.bytes has it since 4.0
+	"log.flush.offset.checkpoint.interval.ms": true,                                                                       // a loop without a pause
+	"max.connections":                         true, "max.connections.per.ip": true, "max.connection.creation.rate": true, // a broker that nobody reaches
 }
 
 var update = flag.Bool("update", false, "write docs/configuration.md anew")

@@ -60,6 +60,9 @@ func dial(t testing.TB, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	if _, benchmark := t.(*testing.B); !benchmark { // a test that hangs should fail
+		c.SetDeadline(time.Now().Add(30 * time.Second))
+	}
 	return c
 }
 
@@ -98,7 +101,6 @@ func mustWrite(t testing.TB, w io.Writer, b []byte) {
 // mustBeClosed waits for the server to close c without sending anything.
 func mustBeClosed(t testing.TB, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("read %d bytes, %v; want the connection closed", n, err)
 	}

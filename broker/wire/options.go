@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options bound what a peer can cost (RELIABILITY.md section 4). A zero field has the
-// default that stands beside it.
+// Options bound what a peer can cost (RELIABILITY.md section 4). A limit that is zero or
+// negative has the default that stands beside it.
 type Options struct {
 	// MaxRequestBytes is socket.request.max.bytes, 100 MiB.
 	MaxRequestBytes int32
@@ -44,6 +44,8 @@ type Options struct {
 	NoSendfile bool
 
 	Logger *zap.Logger // nil: none
+
+	stallRate int64 // stallRate; tests have less patience
 }
 
 // stallRate is the slowest transfer that is not taken for a stall, in bytes a second. A
@@ -51,40 +53,30 @@ type Options struct {
 const stallRate = 8 << 10
 
 func (o Options) withDefaults() Options {
-	def := func(n *int, value int) {
-		if *n == 0 {
-			*n = value
-		}
-	}
-	if o.MaxRequestBytes == 0 {
-		o.MaxRequestBytes = 100 << 20
-	}
-	if o.MaxInFlightBytes == 0 {
-		o.MaxInFlightBytes = 512 << 20
-	}
-	def(&o.MaxPipelined, 128)
-	if o.MaxPipelinedBytes == 0 {
-		o.MaxPipelinedBytes = 32 << 20
-	}
-	if o.MaxIdle == 0 {
-		o.MaxIdle = 10 * time.Minute
-	}
-	if o.MaxStall == 0 {
-		o.MaxStall = 30 * time.Second
-	}
-	if o.ShutdownTimeout == 0 {
-		o.ShutdownTimeout = 10 * time.Second
-	}
-	def(&o.MaxConnections, min(20_000, maxDescriptors()*8/10))
-	def(&o.MaxConnectionsPerIP, 1000)
-	def(&o.MaxConnectionRate, 200)
+	setDefault(&o.MaxRequestBytes, 100<<20)
+	setDefault(&o.MaxInFlightBytes, 512<<20)
+	setDefault(&o.MaxPipelined, 128)
+	setDefault(&o.MaxPipelinedBytes, 32<<20)
+	setDefault(&o.MaxIdle, 10*time.Minute)
+	setDefault(&o.MaxStall, 30*time.Second)
+	setDefault(&o.stallRate, stallRate)
+	setDefault(&o.ShutdownTimeout, 10*time.Second)
+	setDefault(&o.MaxConnections, min(20_000, maxDescriptors()*8/10))
+	setDefault(&o.MaxConnectionsPerIP, 1000)
+	setDefault(&o.MaxConnectionRate, 200)
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
 	return o
 }
 
+func setDefault[T int | int32 | int64 | time.Duration](limit *T, value T) {
+	if *limit <= 0 {
+		*limit = value
+	}
+}
+
 // patience is how long a transfer of size bytes may take.
 func (o *Options) patience(size int64) time.Duration {
-	return o.MaxStall + time.Duration(size)*time.Second/stallRate
+	return o.MaxStall + time.Duration(size)*time.Second/time.Duration(o.stallRate)
 }

@@ -356,9 +356,7 @@ func TestStuckReaderOnTCPIsClosed(t *testing.T) {
 			return &Response{Chunks: []Chunk{{Bytes: big}}, Release: func() { released.Add(1) }}, nil
 		}, nil
 	})
-	o := Options{MaxStall: 50 * time.Millisecond, SendBuffer: 64 << 10}
-	s, address := startServer(t, h, o)
-	s.options.MaxStall = 50*time.Millisecond - time.Duration(len(big))*time.Second/stallRate // leave out the allowance
+	s, address := startServer(t, h, Options{SendBuffer: 64 << 10, MaxStall: 50 * time.Millisecond, stallRate: 1 << 40})
 	c := dial(t, address)
 	mustWrite(t, c, request(1, nil))
 	eventually(t, s, "slow reader", func(n Stats) bool { return n.Closed["slow_reader"] == 1 && n.ConnectionsNow == 0 })
@@ -493,6 +491,16 @@ func TestConnectionsWaitForTheRate(t *testing.T) {
 		}
 		stop()
 	})
+}
+
+// queued.max.request.bytes=-1 is no limit of its own, not a limit of nothing.
+func TestNoLimitIsTheDefault(t *testing.T) {
+	for _, o := range []Options{{}, {MaxInFlightBytes: -1, MaxConnections: -1, MaxPipelined: -1, MaxIdle: -1}} {
+		o = o.withDefaults()
+		if o.MaxInFlightBytes != 512<<20 || o.MaxConnections <= 0 || o.MaxPipelined != 128 || o.MaxIdle != 10*time.Minute {
+			t.Errorf("%+v", o)
+		}
+	}
 }
 
 func TestPeerAddress(t *testing.T) {

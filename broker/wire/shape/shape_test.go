@@ -299,7 +299,7 @@ func TestDecodingAllocatesWithinCost(t *testing.T) {
 				t.Fatal(err)
 			}
 			allocated := decodeAllocates(t, c.key, c.version, c.body)
-			if limit := result.Cost + 4096; allocated > uint64(limit) {
+			if limit := raceFactor * (result.Cost + 8192); allocated > uint64(limit) {
 				t.Errorf("decoding %d bytes allocated %d, Check said %d", len(c.body), allocated, result.Cost)
 			}
 			if result.Cost > maxCost(len(c.body)) {
@@ -314,7 +314,7 @@ func TestDecodingAllocatesWithinCost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if allocated := decodeAllocates(t, key, version, body); allocated > uint64(result.Cost+4096) {
+		if allocated := decodeAllocates(t, key, version, body); allocated > uint64(raceFactor*(result.Cost+8192)) {
 			t.Errorf("%s v%d: %d bytes allocated %d, Check said %d", Name(key), version, len(body), allocated, result.Cost)
 		}
 	})
