@@ -214,6 +214,31 @@ func TestI36ACorruptedChunkIsFetchedAgainOnceAndThenAnError(t *testing.T) {
 	}
 }
 
+func TestI36ACorruptedLocalObjectIsAnErrorNeverData(t *testing.T) {
+	w := newWorld(t)
+	l := w.filled(60)
+	w.useFiles()
+	r := w.leader()
+	w.copyAll(r, l)
+	entry := r.Entries()[1]
+	object, err := w.store.(objstore.Local).OpenLocal(entry.Key)
+	w.must(err)
+	path := object.Name()
+	w.must(object.Close())
+	f, err := w.opts.FS.Open(path, false)
+	w.must(err)
+	_, err = f.WriteAt([]byte{0x55, 0xaa}, entry.Size/2)
+	w.must(err)
+	w.must(f.Close())
+	var corrupt *tiering.CorruptError
+	if got, err := readAll(t.Context(), r, entry.Base, entry.Next, 1<<20); !errors.As(err, &corrupt) || corrupt.Key != entry.Key {
+		t.Fatalf("I36: %d bytes, %v", len(got), err)
+	}
+	if _, err := readAll(t.Context(), r, entry.Next, r.Offsets().End, 1<<20); err != nil {
+		t.Fatalf("the other objects: %v", err)
+	}
+}
+
 func TestCorruptedTailRootAndLeafAreErrorsNeverData(t *testing.T) {
 	for _, part := range []string{"/seg/", "/root/", "/leaf/"} {
 		t.Run(part, func(t *testing.T) {
