@@ -279,6 +279,10 @@ func (d *Dir) OpenLog(topic string, partition int32, id TopicID, o Options) (*Lo
 	path := d.path(key)
 	d.mu.Lock()
 	st, known := d.states[key]
+	if known && st.gone() { // its name is free again
+		delete(d.states, key)
+		st, known = state{}, false
+	}
 	closed := d.closed
 	d.mu.Unlock()
 	st = st.settle()
@@ -292,7 +296,7 @@ func (d *Dir) OpenLog(topic string, partition int32, id TopicID, o Options) (*Lo
 		if err := d.checkTopic(path, id); err != nil {
 			return nil, Recovered{}, err
 		}
-	} else if err := d.o.FS.MkdirAll(path); err != nil {
+	} else if err := errors.Join(d.forget(key), d.o.FS.MkdirAll(path)); err != nil {
 		return nil, Recovered{}, err
 	}
 	if _, err := d.o.FS.Stat(filepath.Join(path, metadataName)); errors.Is(err, fs.ErrNotExist) {
@@ -328,6 +332,15 @@ func (st state) settle() state {
 		}
 	}
 	return st
+}
+
+// gone tells whether the log was deleted.
+func (st state) gone() bool {
+	if st.log == nil {
+		return false
+	}
+	_, _, deleted := st.log.points()
+	return deleted
 }
 
 func (d *Dir) checkTopic(path string, id TopicID) error {
@@ -423,8 +436,13 @@ func (d *Dir) writeCheckpoints(synced bool) error {
 	d.files.Lock()
 	defer d.files.Unlock()
 	for key, l := range logs {
-		// A log may have been truncated since.
-		now, _, _ := l.points()
+		// A log may have been truncated or deleted since.
+		now, _, deleted := l.points()
+		if deleted {
+			delete(recovery, key)
+			delete(starts, key)
+			continue
+		}
 		recovery[key] = min(recovery[key], now)
 	}
 	if err := replaceFile(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery), true); err != nil {
@@ -460,6 +478,29 @@ func (d *Dir) lower(key string, offset int64) error {
 		return fmt.Errorf("lower recovery point: %w", err)
 	}
 	d.recovery = recovery
+	return nil
+}
+
+// forget takes a name out of the checkpoints, durably: what they say is of an older log.
+func (d *Dir) forget(key string) error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	if _, ok := d.recovery[key]; ok {
+		recovery := maps.Clone(d.recovery)
+		delete(recovery, key)
+		if err := writeDurably(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
+			return fmt.Errorf("forget recovery point: %w", err)
+		}
+		d.recovery = recovery
+	}
+	if _, ok := d.starts[key]; ok {
+		starts := maps.Clone(d.starts)
+		delete(starts, key)
+		if err := writeDurably(d.o.FS, d.o.Path, startName, encodeOffsets(starts)); err != nil {
+			return fmt.Errorf("forget log start: %w", err)
+		}
+		d.starts = starts
+	}
 	return nil
 }
 

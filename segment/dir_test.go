@@ -76,6 +76,51 @@ func TestDirectoryFilesAreKafkas(t *testing.T) {
 	}
 }
 
+// TestLogOfADeletedNameStartsAnew: a topic may be made again under its name, at once.
+// Nothing of the old log's recovery point and log start may be believed of the new one,
+// also after a crash that finds the checkpoints as they were.
+func TestLogOfADeletedNameStartsAnew(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "a", NodeID: 1})
+	o := Options{Config: testConfig, Now: func() time.Time { return start }}
+	l, _, err := d.OpenLog("orders", 0, TopicID{1}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, l, 50, seeded(1))
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	d.Committer().Commit()
+	if err := l.SetLogStart(l.Offsets().End); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if l, _, err = d.OpenLog("orders", 0, TopicID{2}, o); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Offsets(); got.LogStart != 0 || got.End != 0 {
+		t.Fatalf("the new log begins as the old one ended: %+v", got)
+	}
+	appendN(t, l, 5, seeded(2))
+	d.Committer().Commit()
+	end := l.Offsets().End
+
+	mem = mem.Crash(seeded(3))
+	d = openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "a", NodeID: 1})
+	if l, _, err = d.OpenLog("orders", 0, TopicID{2}, o); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Offsets(); got.LogStart != 0 || got.End != end {
+		t.Fatalf("after a crash: %+v, want 0 to %d", got, end)
+	}
+}
+
 type sameBytes []byte
 
 func (r sameBytes) Read(p []byte) (int, error) { return copy(p, r), nil }
