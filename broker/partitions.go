@@ -27,6 +27,7 @@ func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*clus
 		mu     sync.Mutex
 		opened = make(map[tiering.PartitionID]*replica)
 	)
+	closed := b.closeDeleted(deleted) // first, for a new topic may have an old one's name
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4 * runtime.GOMAXPROCS(0)) // opening a log waits for the disk more than for a core
 	for _, t := range topics {
@@ -58,7 +59,6 @@ func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*clus
 		}
 		return err
 	}
-	closed := b.closeDeleted(deleted)
 	b.replicas.publish(opened, closed, image.Revision())
 	b.image = image
 	b.loadGroups(topics)
