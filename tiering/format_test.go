@@ -366,10 +366,19 @@ func TestATreeOfManySegmentsKeepsItsRootSmall(t *testing.T) {
 	if err != nil || again.count != total || again.bytes != v.bytes {
 		t.Fatalf("read again: %v", err)
 	}
+	other := v.pointer
+	other.RootCRC++
+	if _, err := load.load(context.Background(), other, nil); err == nil {
+		t.Fatal("a root was taken that is not the one of the pointer")
+	}
 	for _, start := range []int64{1, 255, 256, 300, 65536, 65537, 70000, 131072 + 5, total - 3, total, total + 9} {
 		commit(change{start: start})
 		if v.count != int(max(0, total-start)) || v.root.end != max(total, start) {
 			t.Fatalf("start %d: %d segments to %d", start, v.count, v.root.end)
+		}
+		leafDied := slices.ContainsFunc(v.root.dead, func(d dead) bool { return d.kind == kindLeaf })
+		if start == 256 && !leafDied { // the first leaf of a node that lives on
+			t.Fatal("I7: an expired leaf is neither named nor on the dead list")
 		}
 		again, err := load.load(context.Background(), v.pointer, nil)
 		if err != nil || again.count != v.count {
