@@ -58,7 +58,7 @@ func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigs
 		r := resource{from.ResourceType, from.ResourceName}
 		err := twice[r]
 		if err == nil {
-			err = s.alter(ctx, r, q.ValidateOnly, func(map[string]string) (map[string]string, error) { return replacement(from.Configs) })
+			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) { return replacement(old, from.Configs) })
 		}
 		to := kmsg.NewAlterConfigsResponseResource()
 		to.ResourceType, to.ResourceName, to.ErrorCode, to.ErrorMessage = from.ResourceType, from.ResourceName, code(err), text(err)
@@ -67,8 +67,15 @@ func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigs
 	return p
 }
 
-func replacement(configs []kmsg.AlterConfigsRequestResourceConfig) (map[string]string, error) {
-	next := make(map[string]string, len(configs))
+// replacement makes overrides of a request that names them all. Whether a topic is
+// tiered was decided when it was made, mostly by default: a client that does not know
+// of it leaves it as it is.
+func replacement(old map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) (map[string]string, error) {
+	const tiered = "remote.storage.enable"
+	next := make(map[string]string, len(configs)+1)
+	if v, set := old[tiered]; set {
+		next[tiered] = v
+	}
 	for _, o := range configs {
 		if o.Value == nil {
 			return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("null value not supported for: %s", o.Name))

@@ -104,7 +104,7 @@ func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsReques
 		r.TopicID = t.ID
 	}
 	r.NumPartitions, r.ReplicationFactor = int32(len(replicas)), int16(len(replicas[0]))
-	r.Configs = s.createdConfigs(n.configs)
+	r.Configs = s.createdConfigs(s.withTieringDefault(n))
 	return nil
 }
 

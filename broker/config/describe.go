@@ -44,6 +44,9 @@ func (b *Broker) DescribeTopic(overrides map[string]string) []Entry {
 		e := Entry{Name: k.Name, Type: k.Type, Doc: k.Doc, Sensitive: k.Sensitive}
 		value := b.values.topicDefault(k)
 		override, set := overrides[k.Name]
+		if set && b.asNew(k.Name, override) {
+			value, set = override, false
+		}
 		if set {
 			if canonical, reason := k.parse(override); reason == "" {
 				override = canonical
@@ -57,6 +60,13 @@ func (b *Broker) DescribeTopic(overrides map[string]string) []Entry {
 		entries = append(entries, e)
 	}
 	return entries
+}
+
+// asNew tells whether an override is what a new topic gets that says nothing: tiering,
+// which is written down with each topic so that a later change of the default moves
+// none. It is told as the default it was.
+func (b *Broker) asNew(name, override string) bool {
+	return name == "remote.storage.enable" && override == strconv.FormatBool(b.TieringDefault)
 }
 
 // Describe tells every setting of the broker, in the order of the table.

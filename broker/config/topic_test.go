@@ -253,3 +253,27 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestTieringByDefaultIsToldAsADefault(t *testing.T) {
+	for _, c := range []struct {
+		def, override, want string
+	}{
+		{"true", "true", "true DEFAULT_CONFIG"},
+		{"true", "false", "false DYNAMIC_TOPIC_CONFIG"},
+		{"false", "true", "true DYNAMIC_TOPIC_CONFIG"},
+		{"false", "false", "false DEFAULT_CONFIG"},
+	} {
+		b, _, err := Load(Sources{Sets: []string{"varve.tiering.default=" + c.def}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range b.DescribeTopic(map[string]string{"remote.storage.enable": c.override}) {
+			if e.Name != "remote.storage.enable" {
+				continue
+			}
+			if got := *e.Value + map[bool]string{true: " DEFAULT_CONFIG", false: " DYNAMIC_TOPIC_CONFIG"}[e.IsDefault]; got != c.want {
+				t.Errorf("default %s, override %s: told as %s, want %s", c.def, c.override, got, c.want)
+			}
+		}
+	}
+}
