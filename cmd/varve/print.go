@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // printer writes results: tables or lines for people, JSON for programs.
@@ -52,14 +51,14 @@ func (p *printer) table(heading []string, rows [][]string) error {
 // note says something beside the result.
 func (p *printer) note(format string, args ...any) { fmt.Fprintf(p.errs, format+"\n", args...) }
 
-// terminal tells whether people look at w, or type into it.
+// terminal tells whether people look at w, or type into it; at worst it is /dev/null.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), ioctlTermios)
-	return err == nil
+	i, err := f.Stat()
+	return err == nil && i.Mode()&os.ModeCharDevice != 0
 }
 
 // progress shows on a terminal, and nowhere else, how far long work is.
@@ -142,4 +141,6 @@ func dash(s string) string {
 }
 
 // numbers writes ids as 0,1,2.
-func numbers(ids []int32) string { return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(ids)), ","), "[]") }
+func numbers(ids []int32) string {
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(ids)), ","), "[]")
+}

@@ -82,9 +82,16 @@ func loadConfig(files, sets []string) (*config.Broker, []string, error) {
 	return config.Load(o)
 }
 
-// serverEnv is the environment but for what the other commands have from it, which is no setting.
+// notSettings are variables of ours that say nothing to a broker: that of the other
+// commands, and the Makefile's.
+var notSettings = []string{bootstrapVariable, "VARVE_TOOLS"}
+
+// serverEnv is the environment but for notSettings.
 func serverEnv() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, bootstrapVariable+"=") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(notSettings, name)
+	})
 }
 
 // newLogger logs to standard error: text for people; info only for changes of state.

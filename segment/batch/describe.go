@@ -4,26 +4,26 @@ import "fmt"
 
 // Description is the header of a batch as values: to compare, to print, to encode.
 type Description struct {
-	BaseOffset      int64  `json:"baseOffset"`
-	LastOffset      int64  `json:"lastOffset"`
+	BaseOffset      int64  `json:"base_offset"`
+	LastOffset      int64  `json:"last_offset"`
 	Count           int32  `json:"count"`
 	Size            int    `json:"size"` // bytes
-	LeaderEpoch     int32  `json:"leaderEpoch"`
+	LeaderEpoch     int32  `json:"leader_epoch"`
 	CRC             uint32 `json:"crc"`
-	CRCValid        bool   `json:"crcValid"`
+	CRCValid        bool   `json:"crc_valid"`
 	Attributes      int16  `json:"attributes"`
 	Codec           string `json:"codec"`
-	LogAppendTime   bool   `json:"logAppendTime"`
+	LogAppendTime   bool   `json:"log_append_time"`
 	Transactional   bool   `json:"transactional"`
 	Control         bool   `json:"control"`
-	DeleteHorizon   int64  `json:"deleteHorizon"` // ms; -1: none
-	LastOffsetDelta int32  `json:"lastOffsetDelta"`
-	BaseTimestamp   int64  `json:"baseTimestamp"` // ms
-	MaxTimestamp    int64  `json:"maxTimestamp"`  // ms
-	ProducerID      int64  `json:"producerId"`
-	ProducerEpoch   int16  `json:"producerEpoch"`
-	BaseSequence    int32  `json:"baseSequence"`
-	LastSequence    int32  `json:"lastSequence"`
+	DeleteHorizon   int64  `json:"delete_horizon"` // ms; -1: none
+	LastOffsetDelta int32  `json:"last_offset_delta"`
+	BaseTimestamp   int64  `json:"base_timestamp"` // ms
+	MaxTimestamp    int64  `json:"max_timestamp"`  // ms
+	ProducerID      int64  `json:"producer_id"`
+	ProducerEpoch   int16  `json:"producer_epoch"`
+	BaseSequence    int32  `json:"base_sequence"`
+	LastSequence    int32  `json:"last_sequence"`
 }
 
 // Describe reads every field of b's header and checks the CRC.

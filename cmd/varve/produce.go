@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func produceCommand(f *flags) *cobra.Command {
+	var o produceFlags
+	c := &cobra.Command{
+		Use:   "produce TOPIC",
+		Short: "Write the lines of standard input, a record each",
+		Long: `Write the lines of standard input to a topic, a record each, exactly once (the producer
+is idempotent unless --acks asks for less than all). Lines that are refused are named on
+standard error, and the exit code is then 1.`,
+		Example: `  echo 'hello' | varve produce greetings
+  printf 'k1|first\nk2|second\n' | varve produce orders --key-separator '|' --compression zstd`,
+		Args: oneArg("topic"),
+		RunE: func(c *cobra.Command, args []string) error { return produce(c, f, args[0], o) },
+	}
+	s := c.Flags()
+	s.StringVar(&o.keySeparator, "key-separator", "", "what ends the key on a line; \\t is a tab. Without it records have no key")
+	s.StringVar(&o.null, "null", "", "`text` that stands for a null key or value")
+	s.StringArrayVar(&o.headers, "header", nil, "a header of every record, as `key=value`; may be repeated")
+	s.Int32Var(&o.partition, "partition", -1, "partition of every record; by default the key chooses")
+	s.StringVar(&o.acks, "acks", "all", "who has the record before it counts as written: all, 1 (the leader) or 0 (nobody)")
+	s.StringVar(&o.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
+	s.StringVar(&o.timestamp, "timestamp", "", "`time` of every record, in ms since 1970 or like 2006-01-02T15:04:05Z; by default now")
+	return c
+}
+
+// produceFlags are the flags as they were written.
+type produceFlags struct {
+	keySeparator, null, acks, compression, timestamp string
+	headers                                          []string
+	partition                                        int32
+}
+
+// template is what a line becomes.
+type template struct {
+	topic     string
+	separator []byte // nil: no keys
+	null      []byte // nil: nothing stands for null
+	headers   []kgo.RecordHeader
+	partition int32     // -1: the key chooses
+	timestamp time.Time // zero: when it is sent
+}
+
+// record makes the record of a line; it keeps the line.
+func (t *template) record(line []byte) (*kgo.Record, error) {
+	r := &kgo.Record{Topic: t.topic, Headers: t.headers, Partition: t.partition, Timestamp: t.timestamp, Value: line}
+	if t.separator != nil {
+		key, value, ok := bytes.Cut(line, t.separator)
+		if !ok {
+			return nil, fmt.Errorf("no key separator %q in %.40q", t.separator, line)
+		}
+		r.Key, r.Value = t.nullable(key), value
+	}
+	r.Value = t.nullable(r.Value)
+	return r, nil
+}
+
+func (t *template) nullable(p []byte) []byte {
+	if t.null != nil && bytes.Equal(p, t.null) {
+		return nil
+	}
+	return p
+}
+
+// parse reads the flags.
+func (o *produceFlags) parse(c *cobra.Command, topic string) (*template, []kgo.Opt, error) {
+	t := &template{topic: topic, partition: o.partition}
+	acks, err1 := parseAcks(o.acks)
+	codec, err2 := parseCodec(o.compression)
+	headers, err3 := parseHeaders(o.headers)
+	separator, err4 := unescape("key-separator", o.keySeparator)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, nil, usageError{err}
+	}
+	t.headers = headers
+	if c.Flags().Changed("key-separator") {
+		if separator == "" {
+			return nil, nil, usagef("--key-separator is empty")
+		}
+		t.separator = []byte(separator)
+	}
+	if c.Flags().Changed("null") {
+		t.null = []byte(o.null)
+	}
+	if o.timestamp != "" {
+		ms, err := parseTime(o.timestamp)
+		if err != nil {
+			return nil, nil, err
+		}
+		t.timestamp = time.UnixMilli(ms)
+	}
+	opts := []kgo.Opt{kgo.RequiredAcks(acks), kgo.ProducerBatchCompression(codec), kgo.AllowAutoTopicCreation()}
+	if acks != kgo.AllISRAcks() {
+		opts = append(opts, kgo.DisableIdempotentWrite())
+	}
+	if c.Flags().Changed("partition") {
+		if o.partition < 0 {
+			return nil, nil, usagef("--partition %d is not a partition", o.partition)
+		}
+		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	}
+	return t, opts, nil
+}
+
+// maxLine bounds a line: more than any broker takes as a record.
+const maxLine = 128 << 20
+
+// shownRefusals is how many refused lines are named; the rest is counted.
+const shownRefusals = 10
+
+func produce(c *cobra.Command, f *flags, topic string, o produceFlags) error {
+	t, opts, err := o.parse(c, topic)
+	if err != nil {
+		return err
+	}
+	client, err := f.connect(c.Context(), append(opts, kgo.RecordDeliveryTimeout(f.timeout))...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	p := f.printer(c)
+	w := &written{p: p, progress: p.progress("records written", p.json && terminal(p.out))}
+	readErr := produceLines(c.Context(), client, c.InOrStdin(), t, w)
+	// Lines that were read are written, even if the user has had enough of typing; the
+	// delivery timeout bounds it.
+	flushErr := client.Flush(context.WithoutCancel(c.Context()))
+	w.progress.end()
+	if w.refused > shownRefusals {
+		p.note("… and %d more", w.refused-shownRefusals)
+	}
+	err = errors.Join(readErr, flushErr, w.err)
+	if w.refused > 0 {
+		err = errors.Join(err, fmt.Errorf("%d of %d records were not written", w.refused, w.refused+w.count))
+	}
+	return err
+}
+
+// written keeps the answers. The client calls answer one at a time.
+type written struct {
+	p        *printer
+	progress *progress
+	count    int64
+	refused  int64
+	err      error // of standard output
+}
+
+// writtenRecord is what JSON shows of a record that was written.
+type writtenRecord struct {
+	Line      int64  `json:"line"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"` // -1 with acks=0
+	Timestamp int64  `json:"timestamp"`
+}
+
+func (w *written) answer(line int64, r *kgo.Record, err error) {
+	if err != nil {
+		if w.refused++; w.refused <= shownRefusals {
+			w.p.note("varve: line %d was not written: %v", line, deliveryError(err))
+		}
+		return
+	}
+	w.count++
+	w.progress.add(1)
+	if w.p.json && w.err == nil {
+		w.err = w.p.value(writtenRecord{line, r.Topic, r.Partition, r.Offset, r.Timestamp.UnixMilli()})
+	}
+}
+
+// deliveryError words what franz-go says when a record's time is up.
+func deliveryError(err error) error {
+	if errors.Is(err, kgo.ErrRecordTimeout) || errors.Is(err, kgo.ErrRecordRetries) {
+		return fmt.Errorf("the broker did not take it in time (--timeout): %w", err)
+	}
+	return err
+}
+
+// produceLines hands each line to the client; it waits while too much is under way.
+func produceLines(ctx context.Context, client *kgo.Client, in io.Reader, t *template, w *written) error {
+	next := lines(ctx, in)
+	for n := int64(1); ; n++ {
+		line, err := next()
+		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		r, err := t.record(line)
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		client.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { w.answer(n, r, err) })
+	}
+}
+
+// linesAhead is how many lines are read before they are asked for.
+const linesAhead = 256
+
+// lines returns a function that returns the next line, the caller's own, without its
+// line end; at the end io.EOF. It gives up waiting when ctx ends: a read of a terminal
+// that is under way then ends with the process.
+func lines(ctx context.Context, in io.Reader) func() ([]byte, error) {
+	ahead, end := make(chan []byte, linesAhead), make(chan error, 1)
+	go func() {
+		s := bufio.NewScanner(in)
+		s.Buffer(make([]byte, 64<<10), maxLine)
+		for s.Scan() {
+			select {
+			case ahead <- append([]byte{}, s.Bytes()...):
+			case <-ctx.Done():
+				return
+			}
+		}
+		end <- s.Err()
+		close(ahead)
+	}()
+	return func() ([]byte, error) {
+		select {
+		case line, ok := <-ahead:
+			if ok {
+				return line, nil
+			}
+			return nil, cmp.Or(<-end, io.EOF)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

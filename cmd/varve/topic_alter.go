@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+func topicAlterCommand(f *flags) *cobra.Command {
+	var partitions int32
+	var change configChange
+	c := &cobra.Command{
+		Use:   "alter TOPIC",
+		Short: "Add partitions to a topic, or change its configs",
+		Args:  oneArg("topic"),
+		RunE:  func(c *cobra.Command, args []string) error { return alterTopic(c, f, args[0], partitions, change) },
+	}
+	c.Flags().Int32Var(&partitions, "partitions", 0, "number of partitions to have; there are never fewer than before")
+	change.register(c)
+	return c
+}
+
+func alterTopic(c *cobra.Command, f *flags, topic string, partitions int32, change configChange) error {
+	alter, err := change.parse()
+	if err != nil {
+		return err
+	}
+	switch {
+	case partitions < 0:
+		return usagef("--partitions %d is not a number of partitions", partitions)
+	case partitions == 0 && len(alter) == 0:
+		return usagef("nothing to alter: give --partitions, --config or --delete-config")
+	}
+	return f.admin(c, func(ctx context.Context, a *kadm.Client) error {
+		if len(alter) > 0 {
+			if err := alterTopicConfigs(ctx, a, topic, alter); err != nil {
+				return err
+			}
+		}
+		if partitions > 0 {
+			if err := addPartitions(ctx, a, topic, partitions); err != nil {
+				return err
+			}
+		}
+		p := f.printer(c)
+		if p.json {
+			return p.value(map[string]any{"topic": topic, "altered": true})
+		}
+		fmt.Fprintf(p.out, "Altered topic %s.\n", topic)
+		return nil
+	})
+}
+
+func addPartitions(ctx context.Context, a *kadm.Client, topic string, partitions int32) error {
+	answers, err := a.UpdatePartitions(ctx, int(partitions), topic)
+	var errs []error
+	for _, r := range answers {
+		errs = append(errs, refusal(r.Err, r.ErrMessage))
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return fmt.Errorf("add partitions to %s: %w", topic, err)
+	}
+	return nil
+}
