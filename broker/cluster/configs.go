@@ -8,9 +8,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// SetBrokerConfigs replaces dynamic broker configs if they are still those of old;
+// SetBrokerConfigs replaces dynamic broker configs if they are still those of from;
 // otherwise it returns ErrConflict. DefaultConfigs: the cluster-wide defaults.
-func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, old, new map[string]string) error {
+func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, from, to map[string]string) error {
 	if id < DefaultConfigs {
 		return fmt.Errorf("%w: configs of broker %d", ErrInvalid, id)
 	}
@@ -26,12 +26,12 @@ func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, old, new map[str
 		}
 	}
 	conflict := fmt.Errorf("configs of broker %d: %w", id, ErrConflict)
-	if !maps.Equal(now, old) {
+	if !maps.Equal(now, from) {
 		return conflict
 	}
 	then := clientv3.OpDelete(key)
-	if len(new) > 0 {
-		then = clientv3.OpPut(key, encode(new))
+	if len(to) > 0 {
+		then = clientv3.OpPut(key, encode(to))
 	}
 	resp, err := s.change(ctx, "set "+key, []clientv3.Cmp{unchanged(key, revisionOf(kv))}, []clientv3.Op{then})
 	if err != nil {

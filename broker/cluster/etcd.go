@@ -108,13 +108,12 @@ func makeRoom(ctx context.Context, client *clientv3.Client, etcd *embed.Etcd) er
 
 // dial makes a client of an external etcd. It does not wait for it: the first request
 // does, within its deadline.
-func dial(ctx context.Context, endpoints []string) (*clientv3.Client, error) {
+func dial(endpoints []string) (*clientv3.Client, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            endpoints,
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    dialTimeout,
 		DialKeepAliveTimeout: dialTimeout,
-		RejectOldCluster:     false,
 		Logger:               zap.NewNop(), // its errors come back from the calls
 	})
 	if err != nil {

@@ -223,7 +223,7 @@ func (s *Store) outwait(ctx context.Context, kv *mvccpb.KeyValue) error {
 			return taken
 		case resp, ok := <-events:
 			if !ok {
-				return unavailable("wait for the lease of the registered broker", context.Cause(ctx))
+				return unavailable("wait for the lease of the registered broker", errors.Join(errWatchEnded, ctx.Err()))
 			}
 			if err := resp.Err(); err != nil {
 				return unavailable("wait for the lease of the registered broker", err)

@@ -114,11 +114,11 @@ func (s *state) apply(events []*clientv3.Event) error {
 // put takes a key in. Keys that this version does not know are left alone.
 func (s *state) put(kv *mvccpb.KeyValue) error {
 	key := string(kv.Key)
-	switch {
-	case key == tallyKey:
+	switch key {
+	case tallyKey:
 		s.tally = kv.Version
 		return nil
-	case key == controllerKey:
+	case controllerKey:
 		var r controllerRecord
 		if err := decode(key, kv.Value, &r); err != nil {
 			return err

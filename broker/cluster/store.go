@@ -104,7 +104,7 @@ func Open(ctx context.Context, o Options, clusterID string) (_ *Store, err error
 
 func (s *Store) connect(ctx context.Context) error {
 	if len(s.o.Endpoints) > 0 {
-		client, err := dial(ctx, s.o.Endpoints)
+		client, err := dial(s.o.Endpoints)
 		if err != nil {
 			return err
 		}

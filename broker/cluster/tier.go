@@ -55,7 +55,7 @@ func (f fencing) compares() []clientv3.Cmp {
 	}
 }
 
-// reads reads the keys that are compared, and one more, to say afterwards which compare
+// reads are those of the keys that are compared, and of one more, to say afterwards which compare
 // failed.
 func (f fencing) reads(besides string) []clientv3.Op {
 	return []clientv3.Op{

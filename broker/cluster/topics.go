@@ -376,17 +376,17 @@ func (s *Store) FinishDelete(ctx context.Context, id segment.TopicID) error {
 	return nil
 }
 
-// SetTopicConfigs replaces a topic's overrides if they are still those of old;
+// SetTopicConfigs replaces a topic's overrides if they are still those of from;
 // otherwise it returns ErrConflict.
-func (s *Store) SetTopicConfigs(ctx context.Context, name string, old, new map[string]string) error {
+func (s *Store) SetTopicConfigs(ctx context.Context, name string, from, to map[string]string) error {
 	kv, r, _, err := s.readTopic(ctx, name)
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(r.Configs, old) {
+	if !maps.Equal(r.Configs, from) {
 		return fmt.Errorf("configs of topic %s: %w", name, ErrConflict)
 	}
-	r.Configs = new
+	r.Configs = to
 	resp, err := s.change(ctx, "set configs of topic "+name,
 		[]clientv3.Cmp{unchanged(topicKey(name), kv.ModRevision)},
 		[]clientv3.Op{clientv3.OpPut(topicKey(name), encode(r))})

@@ -19,12 +19,15 @@ const (
 	maxBackoff = 2 * time.Second
 )
 
+// errWatchEnded: etcd's client closed the watch without a reason.
+var errWatchEnded = errors.New("the watch ended")
+
 // follow feeds the state from one watch until ctx ends. Whatever ends the watch, it
 // goes on from the image's revision; where that cannot be, it reads the state anew.
 func (s *Store) follow(ctx context.Context) error {
 	backoff := minBackoff
 	stale := false
-	for {
+	for ctx.Err() == nil {
 		var err error
 		if stale {
 			err = s.reload(ctx)
@@ -32,8 +35,6 @@ func (s *Store) follow(ctx context.Context) error {
 			err = s.watch(ctx)
 		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err == nil:
 			stale, backoff = false, minBackoff
 			s.health.Store(nil)
@@ -45,22 +46,19 @@ func (s *Store) follow(ctx context.Context) error {
 			return err
 		}
 		s.health.Store(&err)
-		if !sleep(ctx, backoff) {
-			return nil
-		}
+		sleep(ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
+	return nil
 }
 
-// sleep reports whether d passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -76,7 +74,7 @@ func (s *Store) watch(ctx context.Context) error {
 			return errGap
 		case resp, ok := <-events:
 			if !ok {
-				return unavailable("watch the metadata", context.Cause(ctx))
+				return unavailable("watch the metadata", errWatchEnded)
 			}
 			if err := resp.Err(); err != nil {
 				return unavailable("watch the metadata", err)
