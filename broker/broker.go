@@ -125,11 +125,21 @@ func (b *Broker) Close() error {
 		b.stopCommitters()
 	}
 	if b.store != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), deregisterTimeout)
-		defer cancel()
-		errs = append(errs, b.store.Deregister(ctx), b.store.Close())
+		errs = append(errs, b.leave(errors.Join(errs...) == nil), b.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// leave takes the broker off the metadata. A clean leave vouches for the logs: the next
+// start keeps their leader epochs. So a broker that could not close them just goes, and
+// its lease ends by itself.
+func (b *Broker) leave(clean bool) error {
+	if !clean {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deregisterTimeout)
+	defer cancel()
+	return b.store.Deregister(ctx)
 }
 
 // deregisterTimeout bounds how long a stopping broker waits for the metadata; the

@@ -100,6 +100,9 @@ func (b *Broker) register(ctx context.Context) error {
 	for _, l := range b.listeners {
 		self.Endpoints = append(self.Endpoints, b.advertised(l))
 	}
+	for _, d := range b.dirs {
+		self.Unclean = self.Unclean || !d.Clean()
+	}
 	return b.store.Register(ctx, self)
 }
 

@@ -55,6 +55,7 @@ type Dir struct {
 	lock      io.Closer
 	found     []Found
 	faults    []error
+	clean     bool // how the last stop was
 
 	checkpoint sync.Mutex // serialises Checkpoint and Close; before mu
 
@@ -121,7 +122,7 @@ func (d *Dir) open() error {
 	if err := d.list(); err != nil {
 		return err
 	}
-	d.recovery, d.starts = recovery, starts
+	d.recovery, d.starts, d.clean = recovery, starts, clean || len(d.found) == 0
 	for _, f := range d.found {
 		key := partitionKey(f.Topic, f.Partition)
 		d.states[key] = state{recovery: recovery[key], start: starts[key], clean: clean}
@@ -252,6 +253,10 @@ func (d *Dir) list() error {
 
 // Found returns the logs that were there when the directory was opened.
 func (d *Dir) Found() []Found { return slices.Clone(d.found) }
+
+// Clean tells whether the last stop was clean, or there was nothing to stop: no log of
+// the directory has to be recovered.
+func (d *Dir) Clean() bool { return d.clean }
 
 // Path returns the directory's path.
 func (d *Dir) Path() string { return d.o.Path }
