@@ -155,8 +155,24 @@ func tiered(more ...string) map[string]string {
 	return m
 }
 
-// auditWalk judges the bucket by what the running broker says of its manifests.
+// auditWalk judges the bucket by what the running broker says of its manifests. What
+// is dead has to be gone first: that takes the deletion delay and a sweep.
 func auditWalk(t testing.TB, b *harness.Broker, bucket objstore.Bucket) verify.BucketReport {
+	t.Helper()
+	ctx := within(t, 5*time.Minute)
+	harness.Until(t, 30*time.Second, "sweep of what no manifest names", func() error {
+		return verify.Named(ctx, bucket, manifests(t, b))
+	})
+	r, err := verify.Bucket(ctx, bucket, manifests(t, b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults(t, "bucket walk", r.Faults)
+	return r
+}
+
+// manifests is what the running broker says is in the bucket.
+func manifests(t testing.TB, b *harness.Broker) []verify.Partition {
 	t.Helper()
 	var partitions []verify.Partition
 	for _, p := range b.Tiers(t, "") {
@@ -169,12 +185,7 @@ func auditWalk(t testing.TB, b *harness.Broker, bucket objstore.Bucket) verify.B
 		}
 		partitions = append(partitions, v)
 	}
-	r, err := verify.Bucket(within(t, 5*time.Minute), bucket, partitions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	faults(t, "bucket walk", r.Faults)
-	return r
+	return partitions
 }
 
 func faults[F any](t testing.TB, what string, list []F) {

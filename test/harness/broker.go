@@ -14,13 +14,14 @@ import (
 // Broker is a varve process with its data directory.
 type Broker struct {
 	*Process
-	t       testing.TB
-	binary  string
-	Dir     string // data directory
-	Address string // host:port that clients dial; stays the same over restarts
-	HTTP    string // host:port of the operators' listener
-	sets    []string
-	Started time.Duration // from exec to the ready line
+	t        testing.TB
+	binary   string
+	Dir      string // data directory
+	Address  string // host:port that clients dial; stays the same over restarts
+	HTTP     string // host:port of the operators' listener
+	sets     []string
+	launched time.Time
+	Started  time.Duration // from exec to the ready line
 }
 
 // StartBroker starts a varve server on free loopback ports in a new data directory.
@@ -50,10 +51,23 @@ const readyLimit = 60 * time.Second
 // settings if there are any, and waits for its ready line.
 func (b *Broker) Start(sets ...string) {
 	b.t.Helper()
-	begin := time.Now()
+	b.Launch(sets...)
+	b.WaitReady()
+}
+
+// Launch is Start without the wait: what happens to a broker that is still starting is
+// worth testing, too.
+func (b *Broker) Launch(sets ...string) {
+	b.t.Helper()
+	b.launched = time.Now()
 	b.Process = StartProcess(b.t, "varve", b.command(sets))
+}
+
+// WaitReady waits for the ready line of a launched process.
+func (b *Broker) WaitReady() {
+	b.t.Helper()
 	b.WaitLine(b.t, "varve is ready", readyLimit)
-	b.Started = time.Since(begin)
+	b.Started = time.Since(b.launched)
 }
 
 func (b *Broker) command(sets []string) *exec.Cmd {

@@ -39,25 +39,45 @@ type BucketReport struct {
 // manifest are faults too: call it when nothing is in motion.
 func Bucket(ctx context.Context, b objstore.Bucket, partitions []Partition) (BucketReport, error) {
 	var r BucketReport
-	named := map[string]bool{}
 	for _, p := range partitions {
 		r.contiguous(p)
 		for _, s := range p.Segments {
-			named[s.Key] = true
 			r.Segments++
 			if err := r.segment(ctx, b, s); err != nil {
 				r.fault("%s: %s: %v", p.Name, s.Key, err)
 			}
 		}
 	}
-	err := b.List(ctx, "", func(o objstore.Object) bool {
+	return r, r.listing(ctx, b, partitions)
+}
+
+// Named is the cheapest part of Bucket: an error if the listing has a segment that no
+// manifest names.
+func Named(ctx context.Context, b objstore.Bucket, partitions []Partition) error {
+	var r BucketReport
+	if err := r.listing(ctx, b, partitions); err != nil {
+		return err
+	}
+	if len(r.Faults) > 0 {
+		return fmt.Errorf("%d of them; %s", len(r.Faults), r.Faults[0])
+	}
+	return nil
+}
+
+func (r *BucketReport) listing(ctx context.Context, b objstore.Bucket, partitions []Partition) error {
+	named := map[string]bool{}
+	for _, p := range partitions {
+		for _, s := range p.Segments {
+			named[s.Key] = true
+		}
+	}
+	return b.List(ctx, "", func(o objstore.Object) bool {
 		r.Objects++
 		if strings.Contains(o.Key, "/seg/") && !named[o.Key] {
 			r.fault("%s: %d bytes that no manifest names", o.Key, o.Size)
 		}
 		return true
 	})
-	return r, err
 }
 
 func (r *BucketReport) fault(format string, args ...any) {
