@@ -34,10 +34,12 @@ func (b *Broker) listenHTTP(ctx context.Context) (*httpServer, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if h.ready.Load() {
-			answer(w, http.StatusOK, "ready")
-		} else {
+		if !h.ready.Load() {
 			answer(w, http.StatusServiceUnavailable, "starting or stopping")
+		} else if err := b.store.Health(); err != nil {
+			answer(w, http.StatusServiceUnavailable, "metadata: "+err.Error())
+		} else {
+			answer(w, http.StatusOK, "ready")
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.registry(), promhttp.HandlerOpts{}))
