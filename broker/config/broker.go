@@ -97,7 +97,6 @@ type Topic struct {
 	SegmentBytes                          int64
 	SegmentAge, SegmentJitter             time.Duration
 	IndexBytes, IndexInterval             int64
-	FileDeleteDelay                       time.Duration
 	FlushMessages                         int64
 	FlushAge                              time.Duration
 	MinInsyncReplicas                     int32

@@ -60,7 +60,7 @@ func TestDefaultsAreTheQuickstarts(t *testing.T) {
 	want := Topic{
 		RetentionMs: 604800000, RetentionBytes: -1, LocalRetentionMs: -2, LocalRetentionBytes: -2,
 		CleanupDelete: true, SegmentBytes: 1 << 30, SegmentAge: 7 * 24 * time.Hour, IndexBytes: 10 << 20, IndexInterval: 4096,
-		FileDeleteDelay: time.Minute, FlushMessages: 1, FlushAge: math.MaxInt64, MinInsyncReplicas: 1, MaxMessageBytes: 1048588,
+		FlushMessages: 1, FlushAge: math.MaxInt64, MinInsyncReplicas: 1, MaxMessageBytes: 1048588,
 		TimestampBeforeMaxMs: math.MaxInt64, TimestampAfterMaxMs: 3600000, DeleteRetention: 24 * time.Hour, MaxCompactionLag: math.MaxInt64,
 	}
 	if b.Topic != want {

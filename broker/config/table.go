@@ -59,6 +59,7 @@ const (
 	maxLong   = "9223372036854775807"
 	hourInMs  = 60 * 60 * 1000
 	minuteMs  = 60 * 1000
+	noDelay   = "files are unlinked at once, and readers that are in them keep them"
 	noCleaner = "log compaction is not built yet"
 )
 
@@ -69,7 +70,7 @@ var topicKeys = []Key{
 	row("compression.type", String, "producer", "How the broker compresses batches: producer keeps them as they come.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), also("compression.type"), defaultOnly("batches are stored as producers compress them")),
 	row("compression.zstd.level", Int, "3", "Level of zstd when compression.type is zstd.", between(-131072, 22), also("compression.zstd.level"), defaultOnly("batches are stored as producers compress them")),
 	row("delete.retention.ms", Long, "86400000", "How long compaction keeps tombstones.", from(0), in(time.Millisecond), also("log.cleaner.delete.retention.ms"), toTopic(func(t *Topic) any { return &t.DeleteRetention }), defaultOnly(noCleaner)),
-	row("file.delete.delay.ms", Long, "60000", "How long a removed segment's files stay, for readers that are in them.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), toTopic(func(t *Topic) any { return &t.FileDeleteDelay })),
+	row("file.delete.delay.ms", Long, "60000", "How long a removed segment's files stay, for readers that are in them.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), noEffect(noDelay)),
 	row("flush.messages", Long, "1", "Flush to disk before answering once so many records are unflushed; 1 flushes before every answer, by group commit (ours; Kafka's default is never).", from(1), also("log.flush.interval.messages"), toTopic(func(t *Topic) any { return &t.FlushMessages })),
 	row("flush.ms", Long, maxLong, "Flush records at latest after this time.", from(0), in(time.Millisecond), also("log.flush.interval.ms", Synonym{"log.flush.scheduler.interval.ms", 1}), toTopic(func(t *Topic) any { return &t.FlushAge })),
 	row("follower.replication.throttled.replicas", List, "", "Replicas whose followers are throttled.", defaultOnly("replication is not throttled yet")),
@@ -179,7 +180,7 @@ var brokerKeys = []Key{
 	row("log.roll.jitter.ms", Long, "", "Default of segment.jitter.ms, before log.roll.jitter.hours.", null, from(0)),
 	row("log.roll.jitter.hours", Int, "0", "Default of segment.jitter.ms in hours.", from(0)),
 	row("log.segment.bytes", Int, "1073741824", "Default of segment.bytes.", from(1<<20)),
-	row("log.segment.delete.delay.ms", Long, "60000", "Default of file.delete.delay.ms.", from(0)),
+	row("log.segment.delete.delay.ms", Long, "60000", "Default of file.delete.delay.ms.", from(0), noEffect(noDelay)),
 	row("message.max.bytes", Int, "1048588", "Default of max.message.bytes.", from(0)),
 
 	// Producers, groups and offsets.
