@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	run    *regexp.Regexp
+	quick  bool
+	rounds int
+	out    string // directory of the report; "" is the terminal only
+	note   string
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	var pattern string
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.StringVar(&pattern, "run", "", "run the scenarios whose names match this `regexp`")
+	set.BoolVar(&o.quick, "quick", false, "small sizes and one round: does everything work?")
+	set.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario (default 3; 1 with -quick)")
+	set.StringVar(&o.out, "out", "", "write benchmarks.md and benchmarks.json to this `directory` (default docs for a whole run, else none)")
+	set.StringVar(&o.note, "note", "", "a `sentence` for the report")
+	if err := set.Parse(args); err != nil {
+		return o, err
+	}
+	if o.out == "" && pattern == "" && !o.quick {
+		o.out = "docs"
+	}
+	var err error
+	o.run, err = regexp.Compile(pattern)
+	return o, err
+}
+
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp("", "varve-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	if err := os.Setenv("TMPDIR", root); err != nil { // whatever else is made lies below
+		return err
+	}
+	debug.SetGCPercent(400) // the generator's collector takes from the broker's processors
+
+	b := &bench{root: root, sizes: o.sizes()}
+	defer b.stopHot()
+	r := report{Command: strings.Join(append([]string{"go run ./test/bench"}, args...), " "), Note: o.note, Sizes: b.sizes.describe()}
+	limits := newEnv(ctx, root)
+	err = try(func() {
+		r.Machine = describeMachine(limits)
+		r.Limits = machineLimits(limits)
+	})
+	limits.close()
+	if err != nil {
+		return err
+	}
+	for i := range scenarios {
+		if s := &scenarios[i]; o.run.MatchString(s.name) && ctx.Err() == nil {
+			say("%s %s", time.Now().Format(time.TimeOnly), s.name)
+			r.Scenarios = append(r.Scenarios, b.run(ctx, s))
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	fmt.Print(r.markdown())
+	if o.out == "" {
+		return nil
+	}
+	return r.write(filepath.Clean(o.out))
+}
+
+func (o options) sizes() sizes {
+	z := fullSizes
+	if o.quick {
+		z = quickSizes
+	}
+	if o.rounds > 0 {
+		z.rounds = o.rounds
+	}
+	return z
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"time"
+)
+
+// scenario is one row of the benchmark.
+type scenario struct {
+	name string
+	what string // a sentence for the reader of the table
+	// prepare makes the two contestants ready. What it starts ends with the env.
+	prepare func(b *bench) []contestant
+	shown   []metric
+	targets []target
+}
+
+// contestant measures one side of a scenario, again and again.
+type contestant struct {
+	name    string
+	measure func() figures
+}
+
+// target is what a scenario's first contestant should reach.
+type target struct {
+	of    metric
+	bound float64 // of the ratio first/second, or of the first figure itself if absolute
+	most  bool    // at most; else at least
+	alone bool    // absolute: not a ratio
+}
+
+func faster(ratio float64) target            { return target{of: byteRate, bound: ratio} }
+func atMost(ratio float64, of metric) target { return target{of: of, bound: ratio, most: true} }
+func limit(figure float64, of metric) target {
+	return target{of: of, bound: figure, most: true, alone: true}
+}
+
+// met compares the medians of both contestants with the target.
+func (t target) met(first, second float64) bool {
+	got := first
+	if !t.alone {
+		got = first / second
+	}
+	if t.most {
+		return got <= t.bound
+	}
+	return got >= t.bound
+}
+
+var (
+	produceTargets = []target{faster(1.2), atMost(0.25, brokerCPU)}
+	fetchTargets   = []target{atMost(0.9, brokerCPU)}
+	moved          = []metric{recordRate, byteRate, brokerCPU}
+)
+
+func p(m metric, percentile string) metric { return m + metric(" "+percentile) }
+
+func percentiles(m metric) []metric { return []metric{p(m, "p50"), p(m, "p99"), p(m, "p99.9")} }
+
+// scenarios is the benchmark, in the order in which it runs.
+var scenarios = []scenario{
+	{
+		name: "produce-100B-1p", what: "Produce 100 B records to 1 partition, acks=all; Varve flushes before it answers, Kafka does not",
+		prepare: produce(100, 1), shown: moved, targets: produceTargets,
+	},
+	{
+		name: "produce-100B-16p", what: "The same to 16 partitions",
+		prepare: produce(100, 16), shown: moved, targets: produceTargets,
+	},
+	{
+		name: "produce-1KiB-1p", what: "The same with 1 KiB records, 1 partition",
+		prepare: produce(1024, 1), shown: moved, targets: produceTargets,
+	},
+	{
+		name: "produce-1KiB-16p", what: "The same with 1 KiB records, 16 partitions",
+		prepare: produce(1024, 16), shown: moved, targets: produceTargets,
+	},
+	{
+		name: "durable-small", what: "16 producers × 100 records/s of 200 B over 16 partitions, linger 0, flush.messages=1 on both",
+		prepare: paced(pace{producers: 16, partitions: 16, rate: 100, size: 200}, map[string]string{"flush.messages": "1"}, false),
+		shown:   append(percentiles(ack), brokerCPU),
+		targets: []target{atMost(1.0/40, p(ack, "p50"))},
+	},
+	{
+		name: "e2e-1000", what: "1,000 records/s of 1 KiB, one by one, linger 0, acks=all, to 1 partition and to a consumer; Varve flushes, Kafka does not",
+		prepare: paced(pace{producers: 1, partitions: 1, rate: 1000, size: 1024}, nil, true),
+		shown:   append(append(percentiles(endToEnd), percentiles(ack)...), brokerCPU),
+		targets: []target{atMost(1, p(endToEnd, "p99"))},
+	},
+	{
+		name: "tail-20k", what: "Tail fetch: 20,000 records/s of 1 KiB to 16 partitions, linger 5 ms, consumed as they come; CPU of produce and fetch together",
+		prepare: paced(pace{producers: 4, partitions: 16, rate: 5000, size: 1024, linger: linger}, nil, true),
+		shown:   append(percentiles(endToEnd), byteRate, brokerCPU),
+		targets: fetchTargets,
+	},
+	{
+		name: "tail-full", what: "Tail fetch: 1 KiB records to 16 partitions as fast as they go, consumed as they come",
+		prepare: tail(1024, 16), shown: moved, targets: fetchTargets,
+	},
+	{
+		name: "hot-100B-1p", what: "Replay from local disk: 100 B records, 1 partition",
+		prepare: hot(100, 1, kgoReplay), shown: moved, targets: fetchTargets,
+	},
+	{
+		name: "hot-1KiB-16p", what: "Replay from local disk: 1 KiB records, 16 partitions",
+		prepare: hot(1024, 16, kgoReplay), shown: moved, targets: fetchTargets,
+	},
+	{
+		name: "hot-1KiB-16p-raw", what: "The same by a consumer that only counts: 4 connections, up to 8 MiB a partition, batches looked at and thrown away",
+		prepare: hot(1024, 16, countingReplay), shown: moved, targets: fetchTargets,
+	},
+	{
+		name: "cold-file", what: "Replay from the bucket: 1 KiB records, 4 partitions, 32 MiB segments; Varve with a file bucket, Kafka with LocalTieredStorage",
+		prepare: coldFile, shown: append(moved[:3:3], firstRecord),
+		targets: []target{faster(2.5), atMost(0.3, brokerCPU)},
+	},
+	{
+		name: "cold-minio", what: "Replay from MinIO by the counting consumer, beside a plain GET of the same objects (8 MiB ranges, 8 workers)",
+		prepare: coldMinIO, shown: []metric{byteRate, brokerCPU},
+		targets: []target{faster(0.7)},
+	},
+	{
+		name: "start-empty", what: "Start with an empty directory to the first answer; resident memory 2 s later",
+		prepare: startEmpty, shown: []metric{readyTime, residentMiB},
+		targets: []target{limit(0.5, readyTime), limit(100, residentMiB)},
+	},
+	{
+		name: "start-1000p", what: "Start with 1,000 partitions to the answer that names all their leaders; resident memory 2 s later",
+		prepare: startThousand, shown: []metric{readyTime, residentMiB},
+		targets: []target{limit(2, readyTime), limit(250, residentMiB)},
+	},
+	{
+		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",
+		prepare: loaded, shown: []metric{residentMiB},
+	},
+}
+
+// sizes are how much of everything a run does.
+type sizes struct {
+	rounds   int
+	small    int // records of 100 B
+	large    int // records of 1 KiB
+	replay   int // records of 1 KiB to replay from local disk
+	cold     int // records of 1 KiB to replay from a bucket
+	warmup   int // records of 1 KiB that warm a broker up
+	paced    time.Duration
+	pacedFor time.Duration // warm-up of paced load
+}
+
+var fullSizes = sizes{
+	rounds: 3, small: 6_000_000, large: 1_000_000, replay: 1_500_000, cold: 1_900_000, warmup: 500_000,
+	paced: 15 * time.Second, pacedFor: 5 * time.Second,
+}
+
+var quickSizes = sizes{
+	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
+	paced: 3 * time.Second, pacedFor: time.Second,
+}
+
+// records is how many records of a size a produce row sends.
+func (z sizes) records(size int) int {
+	if size < 1024 {
+		return z.small
+	}
+	return z.large
+}
