@@ -378,6 +378,10 @@ func TestBlockedWriteGoesOn(t *testing.T) {
 	})
 	s, address := startServer(t, h, Options{SendBuffer: 64 << 10})
 	c := dial(t, address)
+	// A window that the system grows could take a whole response without blocking.
+	if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
 	for i := range int32(3) {
 		mustWrite(t, c, request(i, nil))
 		eventually(t, s, "blocked", func(n Stats) bool { return n.BlockedWrites > int64(i) })
