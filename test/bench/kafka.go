@@ -59,7 +59,7 @@ func (k *kafka) properties() string { return filepath.Join(k.dir, "server.proper
 
 func (k *kafka) java(args ...string) *exec.Cmd {
 	jars := harness.Need(k.env, filepath.Join(harness.Tools(k.env), "kafka"))
-	return exec.CommandContext(k.env.ctx, harness.NeedCommand(k.env, "java"), append([]string{"-cp", filepath.Join(jars, "*")}, args...)...)
+	return exec.CommandContext(k.env.ctx, harness.NeedCommand(k.env, "java"), append([]string{harness.KafkaLogging(k.env), "-cp", filepath.Join(jars, "*")}, args...)...)
 }
 
 func (k *kafka) Name() string              { return "Kafka" }

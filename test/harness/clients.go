@@ -41,7 +41,12 @@ func kafkaArgs(t testing.TB, class string, args ...string) []string {
 	t.Helper()
 	jars := filepath.Join(Tools(t), "kafka")
 	Need(t, jars)
-	return append([]string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*"), class}, args...)
+	return append([]string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", KafkaLogging(t), "-cp", filepath.Join(jars, "*"), class}, args...)
+}
+
+// KafkaLogging is the JVM's argument that makes Apache Kafka log to standard error only.
+func KafkaLogging(t testing.TB) string {
+	return "-Dlog4j2.configurationFile=" + filepath.Join(Root(t), "test", "tools", "kafka", "log4j2.properties")
 }
 
 // Kafka runs a tool of Apache Kafka by its class and returns what it prints.
