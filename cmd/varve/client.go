@@ -84,7 +84,7 @@ func (f *flags) connect(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, erro
 	}
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(seeds...), kgo.ClientID("varve"), kgo.DialTimeout(min(f.timeout, 10*time.Second)),
-		kgo.RetryTimeout(f.timeout),
+		kgo.RequestTimeoutOverhead(min(max(f.timeout, 100*time.Millisecond), 10*time.Second)), kgo.RetryTimeout(f.timeout),
 	}, opts...)...)
 	if err != nil {
 		return nil, err

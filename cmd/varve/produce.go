@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -127,7 +130,11 @@ func produce(c *cobra.Command, f *flags, topic string, o produceFlags) error {
 	if err != nil {
 		return err
 	}
-	client, err := f.connect(c.Context(), append(opts, kgo.RecordDeliveryTimeout(f.timeout))...)
+	limit, err := maxRecord(c, f, topic)
+	if err != nil {
+		return err
+	}
+	client, err := f.connect(c.Context(), append(opts, kgo.ProducerBatchMaxBytes(limit), patience(t, f.timeout))...)
 	if err != nil {
 		return err
 	}
@@ -147,6 +154,45 @@ func produce(c *cobra.Command, f *flags, topic string, o produceFlags) error {
 		err = errors.Join(err, fmt.Errorf("%d of %d records were not written", w.refused, w.refused+w.count))
 	}
 	return err
+}
+
+// patience is how long the client tries to deliver a record. franz-go measures it from
+// the record's timestamp, so that where the timestamp is not now, tries are counted:
+// they are at most 2.5 s apart.
+func patience(t *template, timeout time.Duration) kgo.Opt {
+	if t.timestamp.IsZero() {
+		return kgo.RecordDeliveryTimeout(timeout)
+	}
+	return kgo.RecordRetries(max(2, int(timeout/(2500*time.Millisecond))))
+}
+
+// Batches are at most as large as the topic takes, since a broker refuses them as a
+// whole: a line that is too long must not take others with it.
+const (
+	defaultMaxRecord = 1000012   // franz-go's, just below Kafka's message.max.bytes
+	mostMaxRecord    = 100 << 20 // franz-go's limit of a request
+	leastMaxRecord   = 512       // and of a batch
+)
+
+// maxRecord returns max.message.bytes of a topic, or a default where the topic is yet
+// to be made.
+func maxRecord(c *cobra.Command, f *flags, topic string) (int32, error) {
+	limit := int32(defaultMaxRecord)
+	err := f.admin(c, func(ctx context.Context, a *kadm.Client) error {
+		answers, err := a.DescribeTopicConfigs(ctx, topic)
+		r, err := describedOne("topic "+topic, answers, err)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil
+		}
+		for _, config := range r.Configs {
+			n, perr := strconv.ParseInt(config.MaybeValue(), 10, 32)
+			if config.Key == "max.message.bytes" && perr == nil && n > 0 {
+				limit = int32(min(max(n, leastMaxRecord), mostMaxRecord))
+			}
+		}
+		return err
+	})
+	return limit, err
 }
 
 // written keeps the answers. The client calls answer one at a time.

@@ -29,7 +29,7 @@ Settings have Kafka's names. They come from --set, from the environment
 (log.retention.hours is VARVE_LOG_RETENTION_HOURS), from the file, in this order.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return serve(c.Context(), c.OutOrStdout(), args, sets)
+			return serve(c.Context(), c.OutOrStdout(), c.ErrOrStderr(), args, sets)
 		},
 	}
 	c.Flags().StringArrayVar(&sets, "set", nil, "a setting, as `key=value`; may be repeated")
@@ -37,12 +37,12 @@ Settings have Kafka's names. They come from --set, from the environment
 }
 
 // serve runs a broker until ctx ends.
-func serve(ctx context.Context, out io.Writer, files, sets []string) (err error) {
+func serve(ctx context.Context, out, errs io.Writer, files, sets []string) (err error) {
 	cfg, notices, err := loadConfig(files, sets)
 	if err != nil {
 		return usageError{err}
 	}
-	log := newLogger(cfg)
+	log := newLogger(errs)
 	defer log.Sync() //nolint:errcheck // a terminal cannot be synced
 	for _, n := range notices {
 		log.Info(n)
@@ -95,8 +95,8 @@ func serverEnv() []string {
 }
 
 // newLogger logs to standard error: text for people; info only for changes of state.
-func newLogger(*config.Broker) *zap.Logger {
+func newLogger(w io.Writer) *zap.Logger {
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(os.Stderr), zap.InfoLevel))
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), zap.InfoLevel))
 }

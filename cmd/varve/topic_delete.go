@@ -73,6 +73,7 @@ func deleteTopics(c *cobra.Command, f *flags, topics []string, ifExists bool) er
 
 // printDeleted names what was deleted of a kind.
 func printDeleted(p *printer, kind string, names []string) error {
+	names = sortedNames(names)
 	if p.json {
 		return p.value(map[string][]string{"deleted": append([]string{}, names...)})
 	}
