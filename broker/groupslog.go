@@ -42,7 +42,7 @@ func groupsError(err error) error {
 // is committed once it is flushed, so waiting for the end of the log is a flush.
 func (l groupsLog) Scan(ctx context.Context, yield func(batch.Batch) error) error {
 	o := l.Offsets()
-	if err := l.Wait(ctx, partition.Appended{NextOffset: o.End}); err != nil {
+	if err := l.WaitCommitted(ctx, o.End); err != nil {
 		return groupsError(err)
 	}
 	return groupsError(l.Partition.Scan(ctx, o.LogStart, yield))

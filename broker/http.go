@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -29,7 +30,7 @@ func (b *Broker) listenHTTP(ctx context.Context) (*httpServer, error) {
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", b.config().HTTPListener)
 	if err != nil {
-		return nil, errors.Join(errors.New("varve.http.listener: choose another address, or leave it empty to switch HTTP off"), err)
+		return nil, fmt.Errorf("varve.http.listener: choose another address, or leave it empty to switch HTTP off: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })

@@ -93,7 +93,9 @@ func OpenDir(o DirOptions) (_ *Dir, err error) {
 		return nil, err
 	}
 	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path), states: map[string]state{}}
-	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); err != nil {
+	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%s is in use by another broker; stop it, or choose another directory in log.dirs: %w", o.Path, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("lock log directory %s: %w", o.Path, err)
 	}
 	if err := d.open(); err != nil {

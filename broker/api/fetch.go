@@ -84,6 +84,8 @@ func (f *fetch) wait(ctx context.Context) (*wire.Response, error) {
 		case <-w.C():
 		case <-timer.C:
 			return f.respond(), nil
+		case <-f.Conn.Stopping:
+			return f.respond(), nil
 		case <-ctx.Done():
 			f.release()
 			return nil, ctx.Err()

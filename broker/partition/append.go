@@ -33,6 +33,15 @@ type Appended struct {
 	epoch int32
 }
 
+// Flushed is closed when the append is durable on this replica, or never will be; nil
+// where there is nothing to wait for.
+func (a Appended) Flushed() <-chan struct{} {
+	if a.round == nil {
+		return nil
+	}
+	return a.round.Done()
+}
+
 // AppendAsLeader validates one batch, checks its producer, assigns offsets and writes
 // it. It does not wait: Wait does. Records belong to the caller again when it
 // returns; base offset and leader epoch have been overwritten, and timestamp and CRC
@@ -250,6 +259,12 @@ func (p *Partition) Wait(ctx context.Context, a Appended) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// WaitCommitted waits until the high watermark has reached offset, as Wait does for an
+// append of the epoch that is led now.
+func (p *Partition) WaitCommitted(ctx context.Context, offset int64) error {
+	return p.Wait(ctx, Appended{NextOffset: offset, epoch: p.Offsets().LeaderEpoch})
 }
 
 // acknowledged says whether the outcome of an append is known, and which it is.

@@ -262,6 +262,22 @@ func TestHighWatermarkAfterRestartIsTheRecoveredEnd(t *testing.T) {
 	}
 }
 
+func TestWaitCommittedHoldsInEveryEpoch(t *testing.T) {
+	h := newHouse(t, defaults())
+	h.produce(plain(t, 10, 1, 1))
+	h.restart() // in another epoch than the first
+	h.must(h.p.WaitCommitted(t.Context(), 10))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.p.WaitCommitted(ctx, 11); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v for an offset that is not there, want %v", err, context.Canceled)
+	}
+	h.p.Resign()
+	if err := h.p.WaitCommitted(t.Context(), 10); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("%v without leadership, want %v", err, ErrNotLeader)
+	}
+}
+
 func TestFailedAppendLeavesNoTrace(t *testing.T) {
 	h := newHouse(t, defaults())
 	h.produce(sent{id: 1, n: 1}.batch(t, 0))

@@ -37,6 +37,10 @@ type Conn struct {
 	Local    net.Addr // where the client reached us
 	Remote   net.Addr
 
+	// Stopping is closed when the server stops: an answer that waits for news leaves as
+	// it is, and one that waits for a disk is still waited for. nil: it never stops.
+	Stopping <-chan struct{}
+
 	Session any // what the handler keeps with the connection
 
 	software atomic.Pointer[[2]string]

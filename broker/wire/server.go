@@ -26,6 +26,9 @@ type Server struct {
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
 	serial int64
+
+	stopping chan struct{} // closed by the first stop
+	stopOnce sync.Once
 }
 
 // Listener is a listening socket with the name it has in listeners.
@@ -52,6 +55,8 @@ func New(h Handler, o Options) *Server {
 		limits:  connectionLimits{total: o.MaxConnections, perIP: o.MaxConnectionsPerIP},
 		rate:    rateLimit{perSecond: float64(o.MaxConnectionRate)},
 		conns:   make(map[*conn]struct{}),
+
+		stopping: make(chan struct{}),
 	}
 }
 
@@ -88,6 +93,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 		l.Close() // it accepts no more; there is nothing to lose
 	}
 	accepting.Wait()
+	s.stopOnce.Do(func() { close(s.stopping) })
 	s.each(func(c *conn) { c.frames.stop() })
 	served := make(chan struct{})
 	go func() { serving.Wait(); close(served) }()
@@ -206,6 +212,7 @@ func (s *Server) newConn(listener string, socket net.Conn) *conn {
 	defer s.mu.Unlock()
 	s.serial++
 	c.info.ID = fmt.Sprintf("%s-%s-%d", socket.LocalAddr(), socket.RemoteAddr(), s.serial)
+	c.info.Stopping = s.stopping
 	c.info.Listener, c.info.Local, c.info.Remote = listener, socket.LocalAddr(), socket.RemoteAddr()
 	s.conns[c] = struct{}{}
 	return c

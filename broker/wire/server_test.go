@@ -433,6 +433,29 @@ func TestShutdownEndsAtItsDeadline(t *testing.T) {
 	})
 }
 
+func TestShutdownTellsAnswersThatWaitForNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l, stop := servePipes(t, handlerFunc(func(_ context.Context, r *Request) (Pending, error) {
+			return func(context.Context) (*Response, error) {
+				<-r.Conn.Stopping
+				return &Response{Chunks: []Chunk{{Bytes: []byte("no news")}}}, nil
+			}, nil
+		}), Options{})
+		c := l.dial()
+		mustWrite(t, c, request(1, nil))
+		answered := make(chan string, 1)
+		go func() {
+			_, body, _ := readResponse(c)
+			answered <- string(body)
+		}()
+		begin := time.Now()
+		stop()
+		if body, d := <-answered, time.Since(begin); body != "no news" || d > time.Second {
+			t.Errorf("answer %q after %v", body, d)
+		}
+	})
+}
+
 func TestAcceptLoopSurvivesEMFILE(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l, stop := servePipes(t, echo, Options{})
