@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment/batch"
 )
 
@@ -32,6 +33,7 @@ func (s *Server) produce(c *call, q *kmsg.ProduceRequest) func(context.Context) 
 			results = append(results, s.produceTo(c, q, &q.Topics[i], &q.Topics[i].Partitions[j]))
 		}
 	}
+	c.Ready = flushed(q.Acks, results)
 	return func(ctx context.Context) (*kmsg.ProduceResponse, error) {
 		if q.Acks == 0 {
 			return nil, unanswerable(results)
@@ -45,6 +47,20 @@ func (s *Server) produce(c *call, q *kmsg.ProduceRequest) func(context.Context) 
 		}
 		return s.produceResponse(c, q, results), nil
 	}
+}
+
+// flushed is closed when the answer does not wait any more: answers to what a client
+// has pipelined then leave in one write. Commit rounds of a log directory end in order,
+// so the last append's is the one to watch.
+func flushed(acks int16, results []produced) <-chan struct{} {
+	if acks == -1 {
+		for i := len(results) - 1; i >= 0; i-- {
+			if r := &results[i]; r.err == nil && r.appended.Flushed() != nil {
+				return r.appended.Flushed()
+			}
+		}
+	}
+	return wire.Immediately
 }
 
 // produceTo appends the records of one partition.

@@ -84,6 +84,7 @@ func quick[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, 
 			return nil, err
 		}
 		p := handle(s, c, q)
+		c.Ready = wire.Immediately
 		return func(context.Context) (*wire.Response, error) { return encode(c, p), nil }, nil
 	}
 }
