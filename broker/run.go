@@ -35,11 +35,6 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })
 	}
 	g.Go(func() error { return b.wire.Serve(ctx, b.listeners...) })
-	g.Go(func() error {
-		<-ctx.Done()
-		b.unloadGroups() // members that wait for others are told to look for another coordinator
-		return nil
-	})
 	b.http.ready.Store(true)
 	ready()
 	return g.Wait()
