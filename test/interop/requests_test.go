@@ -181,3 +181,12 @@ func offsetDeleteRequest(group, topic string, partition int32) *kmsg.OffsetDelet
 	q.Topics = append(q.Topics, to)
 	return q
 }
+
+// metadataRequest asks for everything.
+func metadataRequest() *kmsg.MetadataRequest {
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = nil
+	return q
+}
+
+func metadataOf(p kmsg.Response) *kmsg.MetadataResponse { return p.(*kmsg.MetadataResponse) }

@@ -82,14 +82,18 @@ func shared[T any](make func(testing.TB) *T) func(testing.TB) *T {
 func broker(t testing.TB) *harness.Broker {
 	t.Helper()
 	b := common(t)
-	t.Cleanup(func() {
-		if t.Failed() {
-			out := b.Output()
-			t.Logf("the broker, which runs: %v\n%s", b.Running(), out[max(0, len(out)-4<<10):])
-		}
-	})
+	if _, known := shown.LoadOrStore(t.Name(), true); !known {
+		t.Cleanup(func() {
+			if out := b.Output(); t.Failed() {
+				t.Logf("the broker, which runs: %v\n%s", b.Running(), out[max(0, len(out)-4<<10):])
+			}
+		})
+	}
 	return b
 }
+
+// shown are the tests that show the broker's output if they fail.
+var shown sync.Map
 
 var common = shared(func(t testing.TB) *harness.Broker {
 	return harness.StartBroker(t,
