@@ -205,3 +205,12 @@ func (r *raw) listOffset(topic string, partition int32, timestamp int64) kmsg.Li
 	q.Topics = append(q.Topics, t)
 	return ask[*kmsg.ListOffsetsResponse](r, q).Topics[0].Partitions[0]
 }
+
+// fetched is the one partition of an answer to fetchRequest.
+func fetched(p kmsg.Response) kmsg.FetchResponseTopicPartition {
+	f := p.(*kmsg.FetchResponse)
+	if f.ErrorCode != 0 || len(f.Topics) == 0 {
+		return kmsg.FetchResponseTopicPartition{ErrorCode: f.ErrorCode}
+	}
+	return f.Topics[0].Partitions[0]
+}

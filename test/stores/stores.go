@@ -41,6 +41,24 @@ type Store struct {
 	Dir string
 	// Pid is the server's process id.
 	Pid int
+
+	process *process
+	command func() *exec.Cmd // the same server once more
+}
+
+// Stop kills the server; its data and its address stay. Stopping twice is harmless.
+func (s *Store) Stop() { s.process.stop() }
+
+// Start starts a stopped server again over the same data, at the same address.
+func (s *Store) Start(t testing.TB) {
+	t.Helper()
+	command := s.command()
+	s.process = launch(t, command)
+	if !s.process.ready(s.Endpoint) {
+		s.process.stop()
+		t.Fatalf("the server does not start again:\n%s", s.process.output)
+	}
+	s.Pid = command.Process.Pid
 }
 
 // MinIO starts a MinIO server.
@@ -111,7 +129,10 @@ func start(t testing.TB, dir string, ports int, describe func(addresses []string
 		process := launch(t, command)
 		endpoint := "http://" + addresses[0]
 		if process.ready(endpoint) {
-			return &Store{Endpoint: endpoint, Dir: dir, Pid: command.Process.Pid}
+			return &Store{
+				Endpoint: endpoint, Dir: dir, Pid: command.Process.Pid, process: process,
+				command: func() *exec.Cmd { return describe(addresses) },
+			}
 		}
 		process.stop()
 		output = process.output.String()
