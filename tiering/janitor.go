@@ -80,11 +80,55 @@ func (r *Remote) begin(ctx context.Context) (lead, func(), error) {
 		return lead{}, nil, err
 	}
 	l, err := r.readied()
+	if err == nil && len(r.stale) >= maxStale {
+		err = r.shed(ctx, l)
+	}
 	if err != nil {
 		r.unlock()
 		return lead{}, nil, err
 	}
 	return l, r.unlock, nil
+}
+
+// maxStale is how many objects that nothing needs may be announced before no more are:
+// every failed upload leaves one to the next commit, and while the store is away there
+// is none.
+const maxStale = 64
+
+// shed deletes what stale intents have announced, and drops them once the store has
+// acknowledged that, so that an outage of any length leaves a bounded number behind. An
+// upload that was given up may still be under way inside the store: what is younger
+// than a request and the deletion delay together waits. It needs the turn.
+func (r *Remote) shed(ctx context.Context, l lead) error {
+	old := r.tier.o.Now().Add(-r.tier.o.RequestTimeout - r.tier.o.DeleteDelay).UnixMilli()
+	var due []Intent
+	var keys []string
+	for _, in := range r.stale {
+		if in.Created > old {
+			continue
+		}
+		if d, ok := r.deadOf(in); !ok || l.view.names(d) {
+			return corrupt(in.Key, "it is announced as new, and not ours to delete")
+		}
+		due, keys = append(due, in), append(keys, in.Key)
+	}
+	failed := r.tier.delete(ctx, keys)
+	dropCtx, cancel := context.WithTimeout(ctx, r.tier.o.RequestTimeout)
+	defer cancel()
+	for _, in := range due {
+		if failed[in.Key] != nil {
+			continue
+		}
+		if err := r.tier.o.Metadata.DropIntent(dropCtx, r.id, l.fence, in.ID); err != nil {
+			return fmt.Errorf("drop intent of %s: %w", in.Key, err)
+		}
+		delete(r.stale, in.ID)
+	}
+	if n := len(r.stale); n >= maxStale {
+		err := fmt.Errorf("%w: %d objects of failed uploads wait for their deletion", objstore.ErrUnavailable, n)
+		return errors.Join(err, joinFailures(failed))
+	}
+	return nil
 }
 
 // sweepRoots is how many superseded roots are gone before a commit is made only to drop

@@ -241,6 +241,48 @@ func TestI11OnlyTheContiguousPrefixIsCommitted(t *testing.T) {
 	}
 }
 
+// TestIntentsAreBoundedWhileTheStoreIsAway fails every call for hours, before the first
+// commit and after it, and heals.
+func TestIntentsAreBoundedWhileTheStoreIsAway(t *testing.T) {
+	for _, committed := range []bool{false, true} {
+		for name, fault := range map[string]mem.Fault{
+			"without effect": {Before: objstore.ErrUnavailable},
+			"after effect":   {After: objstore.ErrUnavailable},
+		} {
+			t.Run(fmt.Sprintf("%s, committed before %v", name, committed), func(t *testing.T) {
+				w := newWorld(t)
+				l := w.filled(100)
+				r := w.leader()
+				if committed {
+					w.copyAll(r, l)
+					w.fill(l, 1, 100, 43)
+				}
+				w.bucket.SetHook(func(mem.Op, string) mem.Fault { return fault })
+				for i := range 300 {
+					w.advance(30 * time.Second)
+					if _, err := r.Copy(t.Context(), l, l.Offsets().End); !errors.Is(err, objstore.ErrUnavailable) {
+						t.Fatalf("copy %d: %v", i, err)
+					}
+					_ = r.Expire(t.Context(), 1) // fails as well
+				}
+				in, err := w.meta.Intents(t.Context(), w.id)
+				w.must(err)
+				if len(in) > 80 {
+					t.Errorf("%d intents after 300 failures", len(in))
+				}
+				w.bucket.SetHook(nil)
+				w.copyAll(r, l)
+				w.sameBytes(r, l)
+				settle(w, r)
+				w.audit()
+				if in, err := w.meta.Intents(t.Context(), w.id); err != nil || len(in) > 0 {
+					t.Errorf("%d intents are left: %v", len(in), err)
+				}
+			})
+		}
+	}
+}
+
 func TestI13ACorruptSegmentIsNeverUploaded(t *testing.T) {
 	w := newWorld(t)
 	l := w.filled(100)
