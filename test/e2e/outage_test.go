@@ -21,7 +21,7 @@ import (
 func TestBucketOutage(t *testing.T) {
 	server := stores.MinIO(t)
 	store := minioAt(server.Endpoint)
-	b := harness.StartBroker(t, append(store.sets(), "varve.bucket.timeout.ms=2000")...)
+	b := harness.StartBroker(t, append(store.sets(), "varve.bucket.timeout.ms=2000", "remote.log.manager.task.interval.ms=20")...)
 	createTopic(t, b, killTopic, killPartitions, tiered())
 	createTopic(t, b, "cold", 1, tiered())
 	cold := fill(t, b, "cold", 8<<20, nil)
