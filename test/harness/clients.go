@@ -17,7 +17,7 @@ func Output(t testing.TB, stdin string, name string, args ...string) string {
 	t.Helper()
 	out, err := TryOutput(t, stdin, name, args...)
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, tail(out, 8<<10))
+		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, tail(out))
 	}
 	return out
 }

@@ -68,7 +68,7 @@ func awaitListener(t testing.TB, p *Process, address string) {
 			return
 		}
 		if !p.Running() || time.Now().After(deadline) {
-			t.Fatal(fmt.Errorf("nothing accepts on %s: %w\n%s", address, err, tail(p.Output(), 8<<10)))
+			t.Fatal(fmt.Errorf("nothing accepts on %s: %w\n%s", address, err, tail(p.Output())))
 		}
 	}
 }

@@ -48,7 +48,7 @@ func StartProcess(t testing.TB, name string, cmd *exec.Cmd) *Process {
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", name, tail(p.Output(), 8<<10))
+			t.Logf("output of %s:\n%s", name, tail(p.Output()))
 		}
 	})
 	return p
@@ -97,13 +97,13 @@ func (p *Process) WaitLine(t testing.TB, prefix string, limit time.Duration) str
 		case line, ok := <-p.lines:
 			if !ok {
 				<-p.done
-				t.Fatalf("%s ended (%v) before it printed %q:\n%s", p.name, p.err, prefix, tail(p.Output(), 8<<10))
+				t.Fatalf("%s ended (%v) before it printed %q:\n%s", p.name, p.err, prefix, tail(p.Output()))
 			}
 			if rest, found := strings.CutPrefix(line, prefix); found {
 				return rest
 			}
 		case <-timer.C:
-			t.Fatalf("%s did not print %q within %v:\n%s", p.name, prefix, limit, tail(p.Output(), 8<<10))
+			t.Fatalf("%s did not print %q within %v:\n%s", p.name, prefix, limit, tail(p.Output()))
 		}
 	}
 }
@@ -145,9 +145,12 @@ func (p *Process) Running() bool {
 	}
 }
 
-func tail(s string, n int) string {
-	if len(s) > n {
-		return "…" + s[len(s)-n:]
+// shownOutput is how many bytes of a process's output a failed test prints.
+const shownOutput = 8 << 10
+
+func tail(s string) string {
+	if len(s) > shownOutput {
+		return "…" + s[len(s)-shownOutput:]
 	}
 	return s
 }
