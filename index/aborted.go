@@ -17,7 +17,7 @@ type AbortedTxn struct {
 // AbortedEntry is the size of one entry, in bytes.
 const AbortedEntry = 2 + 4*8
 
-// ErrAborted: the bytes are not an aborted-transaction index.
+// ErrAborted says that the bytes are not an aborted-transaction index.
 var ErrAborted = errors.New("corrupt aborted transaction index")
 
 // Append appends the entry.

@@ -15,6 +15,7 @@ package index
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"sort"
@@ -224,7 +225,7 @@ func last(p []byte, n, entry int, below func([]byte) bool, use func([]byte)) {
 }
 
 func unexpected(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

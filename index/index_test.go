@@ -2,6 +2,7 @@ package index
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"reflect"
@@ -83,7 +84,7 @@ func TestFloorEqualsLinearSearch(t *testing.T) {
 
 func TestFloorReportsAFileShorterThanItsSize(t *testing.T) {
 	o := Offsets{R: reader{make(Bytes, 80)}, Size: 800}
-	if _, err := o.Floor(1); err != io.ErrUnexpectedEOF {
+	if _, err := o.Floor(1); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("err %v", err)
 	}
 }
