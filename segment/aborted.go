@@ -21,7 +21,7 @@ func (l *Log) Aborted(from, to int64) ([]index.AbortedTxn, error) {
 		if err != nil {
 			return nil, err
 		}
-		done := false
+		var done bool
 		if found, done = index.Overlapping(found, txns, from, to); done {
 			break
 		}

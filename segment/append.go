@@ -53,7 +53,7 @@ func (l *Log) Append(batches []batch.Batch) (*Round, error) {
 	if err := l.noteBatches(batches, c); err != nil {
 		return nil, l.fail(err)
 	}
-	return l.publish(batches, size, next, c), nil
+	return l.publish(batches, next), nil
 }
 
 // rollFor makes the active segment fit for an append, by Kafka's rule: size, index,
@@ -67,7 +67,7 @@ func (l *Log) rollFor(base, last, size, maxTimestamp int64, c *Config) error {
 		}
 		return nil
 	}
-	waited := time.Duration(0)
+	var waited time.Duration
 	if l.first >= 0 {
 		waited = millis(maxTimestamp - l.first)
 	} else {
@@ -138,7 +138,7 @@ func (l *Log) noteBatches(batches []batch.Batch, c *Config) error {
 }
 
 // publish lets readers and the committer see the batches just written.
-func (l *Log) publish(batches []batch.Batch, size, next int64, c *Config) *Round {
+func (l *Log) publish(batches []batch.Batch, next int64) *Round {
 	now := l.now()
 	if l.size == 0 {
 		l.first, l.began = batches[0].MaxTimestamp(), now

@@ -110,7 +110,7 @@ func readFile(fsys vfs.FS, path string) (p []byte, err error) {
 		return nil, &CorruptError{path, -1, fmt.Sprintf("file has %d bytes", size)}
 	}
 	p = make([]byte, size)
-	if n, err := f.ReadAt(p, 0); n < len(p) && err != io.EOF {
+	if n, err := f.ReadAt(p, 0); n < len(p) && !errors.Is(err, io.EOF) {
 		return nil, err
 	} else {
 		return p[:n], nil

@@ -181,7 +181,7 @@ func (c *Committer) commit(logs []*Log) error {
 			f.Release()
 		}
 		if err != nil {
-			l.fail(err)
+			_ = l.fail(err) // commit returns the cause
 		} else {
 			l.flushedTo(taken[i])
 		}

@@ -213,7 +213,7 @@ func (d *Dir) readOffsets(name string) (map[string]int64, error) {
 	offsets, err := parseOffsets(p)
 	if err != nil {
 		d.faults = append(d.faults, &CorruptError{d.path(name), -1, err.Error()})
-		return nil, nil
+		return nil, nil //nolint:nilerr // it is a fault of the directory, and the logs do without
 	}
 	return offsets, nil
 }
@@ -515,7 +515,7 @@ func (d *Dir) forget(key string) error {
 func (d *Dir) failAll(logs []*Log, err error) error {
 	err = fmt.Errorf("sync log directory %s: %w", d.o.Path, err)
 	for _, l := range logs {
-		l.fail(err)
+		_ = l.fail(err) // each says its own later
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 
@@ -80,7 +81,7 @@ func (r *Records) Bytes() ([]byte, error) {
 	for _, g := range r.Regions {
 		p = p[:len(p)+int(g.Size)]
 		if n, err := g.File.ReadAt(p[len(p)-int(g.Size):], g.Position); n < int(g.Size) {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

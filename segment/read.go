@@ -131,7 +131,7 @@ func (l *Log) locate(v view, i int, f *File, offset int64) (int64, error) {
 	defer w.close()
 	for {
 		h, err := w.batch()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return size, nil
 		}
 		if err != nil {
@@ -155,7 +155,7 @@ func (l *Log) cut(s *segment, f *File, from, limit, maxBytes int64, oneBatch boo
 	border := w.position
 	for {
 		h, err := w.batch()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return border, nil
 		}
 		if err != nil {

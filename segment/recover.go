@@ -322,7 +322,7 @@ func (p *opening) trust(s *segment, f found, next int64) error {
 	defer w.close()
 	for {
 		h, err := w.batch()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -571,7 +571,7 @@ func (p *opening) walk(s *segment, position int64, crc bool) (fault, err error) 
 		}
 		var corrupt *CorruptError
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, p.firstTimestamp(s, position)
 		case errors.As(err, &corrupt):
 			s.size = corrupt.Position

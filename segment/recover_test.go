@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -54,7 +55,7 @@ func TestRecoverKeepsWholeBatchesOfATornTail(t *testing.T) {
 					continue // a clean stop vouches for bytes of the right length
 				}
 				m := mem.Crash(nil)
-				file := append(whole[:cut:cut], tail...)
+				file := slices.Concat(whole[:cut], tail)
 				writeMem(t, m, path, file)
 				o := o
 				o.FS, o.Clean, o.RecoveryPoint = m, clean, 0

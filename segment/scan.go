@@ -2,6 +2,7 @@ package segment
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 	"sync"
@@ -74,7 +75,7 @@ func (s *scanner) view(position, want int64) ([]byte, error) {
 		n := min(int64(len(*s.buf)), s.end-position)
 		if m, err := s.r.ReadAt((*s.buf)[:n], position); int64(m) < n {
 			s.n = 0
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = s.corrupt(position, "file is shorter than its size")
 			}
 			return nil, err

@@ -86,7 +86,7 @@ func (l *Log) Sealed(base int64) (_ *Sealed, err error) {
 }
 
 func orUnexpected(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

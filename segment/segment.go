@@ -339,7 +339,7 @@ func (s *segment) rebuild() error {
 	defer w.close()
 	for {
 		h, err := w.batch()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil {

@@ -57,7 +57,7 @@ func EncodeSnapshot(producers []ProducerState) []byte {
 	return p
 }
 
-// ErrSnapshot: the bytes are not a producer snapshot.
+// ErrSnapshot says that the bytes are not a producer snapshot.
 var ErrSnapshot = errors.New("corrupt producer snapshot")
 
 // ParseSnapshot is the inverse of EncodeSnapshot; it returns ErrSnapshot for bytes

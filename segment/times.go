@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -124,7 +125,7 @@ func (l *Log) search(v view, i int, offset, bound int64, may func(header) bool, 
 	defer w.close()
 	for {
 		h, err := w.batch()
-		if err == io.EOF || err == nil && h.base >= bound {
+		if errors.Is(err, io.EOF) || err == nil && h.base >= bound {
 			return t, false, nil
 		}
 		if err != nil {
@@ -134,7 +135,7 @@ func (l *Log) search(v view, i int, offset, bound int64, may func(header) bool, 
 			continue
 		}
 		b := make(batch.Batch, h.size)
-		if _, err := f.ReadAt(b, h.position); err != nil && err != io.EOF {
+		if _, err := f.ReadAt(b, h.position); err != nil && !errors.Is(err, io.EOF) {
 			return t, false, err
 		}
 		err = batch.Records(b, maxDecompressed, func(r *batch.Record) bool {

@@ -275,7 +275,7 @@ func (l *Log) prepareClose() error {
 	case errors.Is(err, ErrClosed):
 		return err
 	case err != nil:
-		return nil
+		return nil //nolint:nilerr // a failed log writes nothing more; its error was given when it failed
 	}
 	s := l.active.Load()
 	if err := s.finish(); err != nil {

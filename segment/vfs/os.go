@@ -35,7 +35,7 @@ type osFile struct {
 // retry calls f again while a signal interrupts it.
 func retry(f func() error) error {
 	for {
-		if err := f(); err != unix.EINTR {
+		if err := f(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -55,7 +55,7 @@ func (o *OS) open(name string, flags int) (File, error) {
 		fd, err = unix.Open(name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o644)
 		return err
 	})
-	if err == unix.ELOOP {
+	if errors.Is(err, unix.ELOOP) {
 		return nil, pathError("open", name, fmt.Errorf("is a symbolic link: %w", fs.ErrInvalid))
 	}
 	if err != nil {
@@ -154,7 +154,7 @@ func (o *OS) Lock(name string) (io.Closer, error) {
 	}
 	l := osLock{f.(*osFile)}
 	err = retry(func() error { return unix.Flock(l.fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if err == unix.EWOULDBLOCK {
+	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = ErrLocked
 	}
 	if err != nil {
@@ -175,7 +175,7 @@ func (o *OS) Free(dir string) (int64, error) {
 func (f *osFile) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, err := unix.Pread(f.fd, p[n:], off+int64(n))
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
@@ -192,7 +192,7 @@ func (f *osFile) ReadAt(p []byte, off int64) (n int, err error) {
 func (f *osFile) WriteAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, err := unix.Pwrite(f.fd, p[n:], off+int64(n))
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err == nil && m == 0 {
@@ -225,7 +225,7 @@ func (f *osFile) Size() (int64, error) {
 // Preallocate implements Preallocator; where the file system cannot, it does nothing.
 func (f *osFile) Preallocate(size int64) error {
 	err := retry(func() error { return unix.Fallocate(f.fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
-	if err == unix.EOPNOTSUPP {
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	return pathError("fallocate", f.name, err)
@@ -238,7 +238,7 @@ func (f *osFile) Close() error {
 	if fd < 0 {
 		return pathError("close", f.name, fs.ErrClosed)
 	}
-	if err := unix.Close(fd); err != nil && err != unix.EINTR {
+	if err := unix.Close(fd); err != nil && !errors.Is(err, unix.EINTR) {
 		return pathError("close", f.name, err)
 	}
 	return nil

@@ -67,7 +67,7 @@ type FS interface {
 	Free(dir string) (int64, error)
 }
 
-// ErrLocked: another process or holder has the lock.
+// ErrLocked says that another process or holder has the lock.
 var ErrLocked = errors.New("file is locked")
 
 // Preallocator is a File that can set blocks aside: Preallocate reserves space up
