@@ -118,9 +118,9 @@ func TestScanRefusesWhatIsNotWholeAndContiguous(t *testing.T) {
 			return b, next
 		},
 	}
-	for name, make := range cases {
+	for name, broken := range cases {
 		t.Run(name, func(t *testing.T) {
-			b, next := make()
+			b, next := broken()
 			_, err := scan(context.Background(), "segment", bytes.NewReader(b), int64(len(b)), 0, next, 1000)
 			var corrupt *CorruptError
 			if !errors.As(err, &corrupt) {

@@ -28,7 +28,7 @@ func CheckKey(key string) error {
 	}
 	for component := range strings.SplitSeq(key, "/") {
 		if err := checkComponent(component); err != nil {
-			return fmt.Errorf("%w %q: %s", ErrBadKey, key, err)
+			return fmt.Errorf("%w %q: %w", ErrBadKey, key, err)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func (f Failure) Error() string {
 }
 
 // missing tells that the object is not there.
-func (f Failure) missing() bool { return f.sentinel() == objstore.ErrNotFound }
+func (f Failure) missing() bool { return errors.Is(f.sentinel(), objstore.ErrNotFound) }
 
 // unsupported tells that the store does not know the request, or insists on a header
 // that newer SDKs no longer send with DeleteObjects.

@@ -138,7 +138,7 @@ func (b *Bucket) abort(ctx context.Context, key, upload string, cause error) err
 		defer cancel()
 	}
 	if err := b.abortUpload(ctx, key, upload); err != nil {
-		return fmt.Errorf("%w (its parts stay for now: %v)", cause, err)
+		return fmt.Errorf("%w (its parts stay for now: %v)", cause, err) //nolint:errorlint // callers choose by the cause alone
 	}
 	return cause
 }
