@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -199,9 +198,6 @@ func (c *conn) flush(b *batch) {
 
 // socketError names an error of reading or writing, unless it has a name.
 func socketError(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fromSocket(err)
-	}
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -142,7 +143,7 @@ func (f *frameReader) body(ctx context.Context, size int, began time.Time) (_ fr
 			n, err = f.read(out.bytes[have:room], began, have)
 			have += n
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -226,7 +227,7 @@ func (f *frameReader) readSocket(fd uintptr) bool {
 		f.in = takeBuffer(readAhead)
 	}
 	n, err := readNow(int(fd), f.in[f.end:])
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		if f.end == 0 {
 			giveBuffer(f.in)
 			f.in = nil
@@ -315,7 +316,7 @@ func (f *frameReader) timed(err error, began time.Time) error {
 // stop makes next return ErrShutdown, now and later. It may be called by any goroutine.
 func (f *frameReader) stop() {
 	f.stopping.Store(true)
-	f.conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed already
+	_ = f.conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed already
 }
 
 // close gives the buffer back. The caller reads no more.

@@ -67,7 +67,7 @@ func TestFramesSurviveEveryCut(t *testing.T) {
 			}
 			f.release()
 		}
-		if _, err := r.next(t.Context()); err != io.EOF {
+		if _, err := r.next(t.Context()); !errors.Is(err, io.EOF) {
 			t.Fatalf("at the end: %v", err)
 		}
 		if b.inUse() != 0 {
@@ -121,7 +121,7 @@ func TestFrameBufferGrowsWithTheBytes(t *testing.T) {
 		came += 4096
 		return 4096
 	}, 100<<20)
-	if _, err := r.next(t.Context()); err != io.ErrUnexpectedEOF {
+	if _, err := r.next(t.Context()); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatal(err)
 	}
 	if worst > 4.1 {

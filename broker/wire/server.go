@@ -137,7 +137,7 @@ func (s *Server) accept(ctx context.Context, l Listener, serving *sync.WaitGroup
 		case err == nil:
 			pause = minAcceptPause
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // Serve has closed the listener, and returns why
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listener %s: %w", l.Name, err)
 		default:
@@ -192,10 +192,10 @@ func (s *Server) newConn(listener string, socket net.Conn) *conn {
 	if t, ok := socket.(*net.TCPConn); ok {
 		// Both only tune; a socket that refuses serves as well.
 		if s.options.SendBuffer > 0 {
-			t.SetWriteBuffer(s.options.SendBuffer)
+			_ = t.SetWriteBuffer(s.options.SendBuffer)
 		}
 		if s.options.ReceiveBuffer > 0 {
-			t.SetReadBuffer(s.options.ReceiveBuffer)
+			_ = t.SetReadBuffer(s.options.ReceiveBuffer)
 		}
 	}
 	c := &conn{

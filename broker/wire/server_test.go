@@ -255,7 +255,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 // mustBeClosedIn waits, for as long as it takes, for the server to close c.
 func mustBeClosedIn(t *testing.T, c net.Conn) {
 	t.Helper()
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d bytes, %v; want the connection closed", n, err)
 	}
 }

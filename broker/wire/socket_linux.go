@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ const maxSendfile = 1 << 30
 func readNow(fd int, p []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, p)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
@@ -35,7 +36,7 @@ func sendVectors(fd int, vectors [][]byte, more bool) (int, error) {
 	}
 	for {
 		n, err := unix.SendmsgBuffers(fd, vectors, nil, nil, flags)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
@@ -46,7 +47,7 @@ func sendVectors(fd int, vectors [][]byte, more bool) (int, error) {
 func sendFile(fd, file int, position, size int64) (int, error) {
 	for {
 		n, err := unix.Sendfile(fd, file, &position, int(min(size, maxSendfile)))
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

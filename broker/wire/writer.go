@@ -155,7 +155,7 @@ func (w *writer) stepSocket(fd uintptr) bool {
 			w.left -= int64(n)
 			continue
 		}
-		if err == syscall.EAGAIN {
+		if errors.Is(err, syscall.EAGAIN) {
 			w.blocked = true
 			return !w.wait
 		}

@@ -322,7 +322,7 @@ func (w *walker) spend(n int) bool {
 
 // length reads the length of a text, a blob or an array; null is 0.
 func (w *walker) length(o *op) (int, bool) {
-	n := 0
+	var n int
 	switch o.code {
 	case shortText:
 		if w.remaining() < 2 {

@@ -211,11 +211,11 @@ func readFields(list []ast.Stmt) ([]field, error) {
 				fields = append(fields, tagged...)
 				continue
 			}
-			min, max, ok := versions(s.Cond)
+			first, last, ok := versions(s.Cond)
 			if !ok {
 				continue // an error check
 			}
-			f, err := readField(s.Body.List, min, max)
+			f, err := readField(s.Body.List, first, last)
 			if err != nil {
 				return nil, err
 			}
@@ -232,12 +232,12 @@ func versions(e ast.Expr) (int, string, bool) {
 		return 0, "", false
 	}
 	if b.Op == token.LAND {
-		min, _, ok := versions(b.X)
+		first, _, ok := versions(b.X)
 		upper, isBinary := b.Y.(*ast.BinaryExpr)
 		if !ok || !isBinary || upper.Op != token.LEQ {
 			return 0, "", false
 		}
-		return min, strconv.Itoa(number(upper.Y)), true
+		return first, strconv.Itoa(number(upper.Y)), true
 	}
 	if id, ok := b.X.(*ast.Ident); !ok || id.Name != "version" || b.Op != token.GEQ {
 		return 0, "", false
@@ -246,8 +246,8 @@ func versions(e ast.Expr) (int, string, bool) {
 }
 
 // readField reads one field from the statements that decode it.
-func readField(list []ast.Stmt, min int, max string) (field, error) {
-	f := field{min: min, max: max, tag: -1, nullable: -1}
+func readField(list []ast.Stmt, first int, last string) (field, error) {
+	f := field{min: first, max: last, tag: -1, nullable: -1}
 	if loop := find[*ast.ForStmt](list); loop != nil {
 		return f, readArray(&f, list, loop)
 	}
