@@ -527,7 +527,7 @@ func TestTickIsCalledOncePerSessionAtMost(t *testing.T) {
 			default:
 			}
 		}
-		if d := next.Sub(time.Now()); d != 5*time.Second {
+		if d := time.Until(next); d != 5*time.Second {
 			t.Errorf("the next tick is in %v", d)
 		}
 		g.Unload(0)

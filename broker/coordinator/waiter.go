@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -51,7 +52,7 @@ func (w *waiter) wait(ctx context.Context) (group.Reply, error) {
 // code waits for an answer that is a code. A deadline that passes is one, too.
 func (w *waiter) code(ctx context.Context) (int16, error) {
 	r, err := w.wait(ctx)
-	if err == context.DeadlineExceeded {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return kerr.CoordinatorNotAvailable.Code, nil
 	}
 	return r.Code, err

@@ -17,7 +17,6 @@ type client struct {
 	leads      bool
 	members    []string
 	parked     Ticket
-	synced     bool
 	topic      string
 }
 
@@ -43,12 +42,12 @@ type world struct {
 	clients []*client
 	waiting map[Ticket]*client
 
-	highest     int32                        // generation ever answered
-	leaders     map[int32]string             // generation → who was told that it leads
-	sent        map[int32]map[string]string  // generation → member → what a leader sent for it
-	acknowleged map[int32]int64              // partition → last acknowledged offset
-	unknown     map[int32]map[int64]struct{} // partition → offsets of failed commits since
-	commits     map[Ticket]commit
+	highest      int32                        // generation ever answered
+	leaders      map[int32]string             // generation → who was told that it leads
+	sent         map[int32]map[string]string  // generation → member → what a leader sent for it
+	acknowledged map[int32]int64              // partition → last acknowledged offset
+	unknown      map[int32]map[int64]struct{} // partition → offsets of failed commits since
+	commits      map[Ticket]commit
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -56,7 +55,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000,
 		limits:  Limits{InitialRebalanceDelay: 500, MaxSize: 4, OffsetMetadataMax: 10, OffsetsRetention: 1 << 40},
 		waiting: map[Ticket]*client{}, leaders: map[int32]string{}, sent: map[int32]map[string]string{},
-		acknowleged: map[int32]int64{}, unknown: map[int32]map[int64]struct{}{}, commits: map[Ticket]commit{},
+		acknowledged: map[int32]int64{}, unknown: map[int32]map[int64]struct{}{}, commits: map[Ticket]commit{},
 	}
 	w.g = New("g", &w.limits, w.now)
 	for i := range 6 {
@@ -252,7 +251,7 @@ func (w *world) take(out Output) {
 			made := w.commits[r.Ticket]
 			switch response.Topics[0].Partitions[0].ErrorCode {
 			case 0:
-				w.acknowleged[made.tp.partition] = made.offset.Offset
+				w.acknowledged[made.tp.partition] = made.offset.Offset
 				delete(w.unknown, made.tp.partition)
 			case coordinatorNotAvailable:
 				w.lost(made)
@@ -328,7 +327,7 @@ func (w *world) check() {
 	case g.generation < w.highest:
 		w.t.Fatalf("generation %d after %d", g.generation, w.highest)
 	}
-	for partition, want := range w.acknowleged {
+	for partition, want := range w.acknowledged {
 		got, ok := g.offsets["t"][partition]
 		if _, lost := w.unknown[partition][got.Offset]; !ok || got.Offset != want && !lost {
 			w.t.Fatalf("partition %d: offset %d (%v), acknowledged was %d", partition, got.Offset, ok, want)

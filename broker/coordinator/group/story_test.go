@@ -110,7 +110,7 @@ func code(c int16) string {
 	if c == 0 {
 		return "ok"
 	}
-	return kerr.ErrorForCode(c).(*kerr.Error).Message
+	return kerr.TypedErrorForCode(c).Message
 }
 
 // name shows a member id.
