@@ -45,6 +45,7 @@ type Synonym struct {
 // Enforcement says what setting a key does.
 type Enforcement int8
 
+// What setting a key does.
 const (
 	Enforced    Enforcement = iota // it acts
 	NoEffect                       // accepted with a notice: there is nothing here to set

@@ -23,13 +23,12 @@ func row(name string, t Type, value, doc string, options ...option) Key {
 	return k
 }
 
-func from(min float64) option { return between(min, none) }
-func between(min, max float64) option {
-	return func(k *Key) { k.bounded, k.min, k.max = true, min, max }
+func from(low float64) option { return between(low, none) }
+func between(low, high float64) option {
+	return func(k *Key) { k.bounded, k.min, k.max = true, low, high }
 }
 func oneOf(values ...string) option { return func(k *Key) { k.oneOf = values } }
 func null(k *Key)                   { k.NoDefault = true }
-func dynamic(k *Key)                { k.Dynamic = true }
 func secret(k *Key)                 { k.Sensitive = true }
 
 // in names the unit of what is kept as a time.Duration.
