@@ -77,9 +77,9 @@ func decode(c *call, q kmsg.Request) error {
 }
 
 // quick makes a starter of a handler that answers from memory, at once.
-func quick[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, *call, Q) P) starter {
+func quick[Q kmsg.Request, P kmsg.Response](newRequest func() Q, handle func(*Server, *call, Q) P) starter {
 	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
-		q := make()
+		q := newRequest()
 		if err := decode(c, q); err != nil {
 			return nil, err
 		}
@@ -91,9 +91,9 @@ func quick[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, 
 
 // waits makes a starter of a handler that may wait for disk, metadata or bucket: it
 // runs when the answers before it have left.
-func waits[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, context.Context, *call, Q) P) starter {
+func waits[Q kmsg.Request, P kmsg.Response](newRequest func() Q, handle func(*Server, context.Context, *call, Q) P) starter {
 	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
-		q := make()
+		q := newRequest()
 		if err := decode(c, q); err != nil {
 			return nil, err
 		}
@@ -103,9 +103,9 @@ func waits[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, 
 
 // started makes a starter of a handler that acts at once, in the order of requests,
 // and returns what waits for the outcome. A nil response is not sent.
-func started[Q kmsg.Request, P kmsg.Response](make func() Q, handle func(*Server, *call, Q) func(context.Context) (P, error)) starter {
+func started[Q kmsg.Request, P kmsg.Response](newRequest func() Q, handle func(*Server, *call, Q) func(context.Context) (P, error)) starter {
 	return func(_ context.Context, s *Server, c *call) (wire.Pending, error) {
-		q := make()
+		q := newRequest()
 		if err := decode(c, q); err != nil {
 			return nil, err
 		}
