@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -247,7 +246,6 @@ type metadata struct {
 	pointer  tiering.Pointer
 	intents  map[uuid.UUID]tiering.Intent
 	revision int64
-	err      error // of every call, while set
 }
 
 // elect makes a new leader and returns its fence.
@@ -259,23 +257,17 @@ func (m *metadata) elect(epoch int32) tiering.Fence {
 	return m.leader
 }
 
-func (m *metadata) fail(err error) {
-	m.mu.Lock()
-	m.err = err
-	m.mu.Unlock()
-}
-
 func (m *metadata) Pointer(context.Context, tiering.PartitionID) (tiering.Pointer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.pointer, m.err
+	return m.pointer, nil
 }
 
 func (m *metadata) PutIntent(_ context.Context, _ tiering.PartitionID, fence tiering.Fence, in tiering.Intent) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.err != nil || fence != m.leader {
-		return errors.Join(m.err, tiering.ErrFenced)
+	if fence != m.leader {
+		return tiering.ErrFenced
 	}
 	m.revision++
 	in.Revision = m.revision
@@ -290,14 +282,14 @@ func (m *metadata) Intents(context.Context, tiering.PartitionID) ([]tiering.Inte
 	for _, in := range m.intents {
 		all = append(all, in)
 	}
-	return all, m.err
+	return all, nil
 }
 
 func (m *metadata) DropIntent(_ context.Context, _ tiering.PartitionID, fence tiering.Fence, id uuid.UUID) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.err != nil || fence != m.leader {
-		return errors.Join(m.err, tiering.ErrFenced)
+	if fence != m.leader {
+		return tiering.ErrFenced
 	}
 	delete(m.intents, id)
 	return nil
@@ -307,8 +299,6 @@ func (m *metadata) Commit(_ context.Context, _ tiering.PartitionID, fence tierin
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.err != nil:
-		return tiering.Pointer{}, m.err
 	case fence != m.leader:
 		return tiering.Pointer{}, tiering.ErrFenced
 	case from.Revision != m.pointer.Revision:

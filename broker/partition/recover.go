@@ -133,7 +133,7 @@ func (p *Partition) replay(b batch.Batch, now int64) error {
 	if b.Control() {
 		marker, err := batch.ReadMarker(b)
 		if err != nil {
-			return nil // of KRaft, or emptied by compaction
+			return nil //nolint:nilerr // of KRaft, or emptied by compaction
 		}
 		return p.endTransaction(b, marker, now)
 	}
