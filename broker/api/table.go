@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/broker/wire"
+	"github.com/varvelog/varve/broker/wire/shape"
 )
 
 // row is one API key of the table below: the table is the dispatch, the answer to
@@ -69,6 +70,9 @@ func init() {
 
 // decode reads a request of c's version. Its strings and bytes are views of the frame.
 func decode(c *call, q kmsg.Request) error {
+	if _, err := shape.Check(c.Key, c.Version, c.Body); err != nil {
+		return err // before anything is allocated by counts that the bytes merely claim
+	}
 	q.SetVersion(c.Version)
 	if err := q.ReadFrom(c.Body); err != nil {
 		return fmt.Errorf("decode %s version %d: %w", kmsg.NameForKey(c.Key), c.Version, err)
