@@ -214,3 +214,5 @@ func fetched(p kmsg.Response) kmsg.FetchResponseTopicPartition {
 	}
 	return f.Topics[0].Partitions[0]
 }
+
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }
