@@ -93,7 +93,7 @@ func coldMinIO(b *bench) []contestant {
 			return b.replay(s, coldTopic, coldRecord, b.sizes.cold, countingReplay)
 		}},
 		{"plain GET", func() figures {
-			m := startMeter(b.env)
+			m := startMeter(b.env, 0)
 			n, err := plainGet(b.env.ctx, store.Endpoint, bucket)
 			b.env.check(err)
 			f := m.stop(0, n)

@@ -17,26 +17,27 @@ func (b *bench) both(measure func(system) figures) []contestant {
 }
 
 // produce measures records per second into a new topic.
-func produce(size, partitions int) func(*bench) []contestant {
+func produce(size, partitions int, client ...kgo.Opt) func(*bench) []contestant {
 	return func(b *bench) []contestant {
 		return b.both(func(s system) figures {
 			t := topic{name: "produce", partitions: partitions}
 			createTopic(b.env, s, t)
 			defer deleteTopic(b.env, s, t.name)
-			return b.fill(s, t, size, b.sizes.records(size))
+			return b.fill(s, t, size, b.sizes.records(size), client...)
 		})
 	}
 }
 
 // fill produces n records to a topic, and takes the time.
-func (b *bench) fill(s system, t topic, size, n int) figures {
-	c, err := newProducer(s.Address(), t.name, linger)
+func (b *bench) fill(s system, t topic, size, n int, client ...kgo.Opt) figures {
+	c, err := newProducer(s.Address(), t.name, linger, client...)
 	b.env.check(err)
 	defer c.Close()
 	b.env.check(open(b.env.ctx, c, t.partitions))
-	m := startMeter(b.env, s.Process().Pid())
+	bytes := int64(n) * int64(size)
+	m := startMeter(b.env, bytes, s.Process().Pid())
 	b.env.check(send(b.env.ctx, c, t.partitions, size, n))
-	return m.stop(n, int64(n)*int64(size))
+	return m.stop(n, bytes)
 }
 
 // paced measures latencies at a fixed rate; consumed says whether a consumer follows.
@@ -69,10 +70,11 @@ func (b *bench) atRate(s system, t topic, load pace, consumed bool) figures {
 		})
 	}
 	var m *meter
-	acks, err := load.run(b.env.ctx, s.Address(), t.name, func() { m = startMeter(b.env, s.Process().Pid()) })
+	bytes := int64(load.records()) * int64(load.size)
+	acks, err := load.run(b.env.ctx, s.Address(), t.name, func() { m = startMeter(b.env, bytes, s.Process().Pid()) })
 	b.env.check(err)
 	b.env.check(g.Wait())
-	f := m.stop(load.records(), int64(load.records())*int64(load.size))
+	f := m.stop(load.records(), bytes)
 	f.latencies(ack, acks)
 	f.latencies(endToEnd, late)
 	return f
@@ -93,12 +95,13 @@ func tail(size, partitions int) func(*bench) []contestant {
 			consumer, err := newConsumer(s.Address(), t.name, partitions)
 			b.env.check(err)
 			defer consumer.Close()
-			m := startMeter(b.env, s.Process().Pid())
+			bytes := int64(n) * int64(size)
+			m := startMeter(b.env, bytes, s.Process().Pid())
 			var g errgroup.Group
 			g.Go(func() error { return send(b.env.ctx, producer, partitions, size, n) })
 			g.Go(func() error { return receive(b.env.ctx, consumer, n+partitions, nil) })
 			b.env.check(g.Wait())
-			return m.stop(n, int64(n)*int64(size))
+			return m.stop(n, bytes)
 		})
 	}
 }
@@ -125,9 +128,10 @@ func hot(size, partitions int, read replay) func(*bench) []contestant {
 }
 
 func (b *bench) replay(s system, t topic, size, n int, read replay) figures {
-	m := startMeter(b.env, s.Process().Pid())
+	bytes := int64(n) * int64(size)
+	m := startMeter(b.env, bytes, s.Process().Pid()) // a chunk cache may be filled
 	first := read(b, s, t, n)
-	f := m.stop(n, int64(n)*int64(size))
+	f := m.stop(n, bytes)
 	f[firstRecord] = float64(first) / float64(time.Millisecond)
 	return f
 }

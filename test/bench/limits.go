@@ -40,7 +40,7 @@ func sequentialWrite(e *env, path string) figures {
 	f, err := os.Create(path)
 	e.check(err)
 	defer f.Close()
-	m := startMeter(e)
+	m := startMeter(e, limitBytes)
 	for n := 0; n < limitBytes; n += len(text) {
 		_, err := f.Write(text)
 		e.check(err)
@@ -71,7 +71,7 @@ func sendfileLoopback(e *env, path string) figures {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	e.check(err)
 	defer l.Close()
-	m := startMeter(e)
+	m := startMeter(e, 0)
 	var g errgroup.Group
 	g.Go(func() error {
 		c, err := l.Accept()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +18,10 @@ import (
 // linger is how long a producer of throughput rows waits for more records.
 const linger = 5 * time.Millisecond
 
-// newProducer makes a producer to one topic; records say their partition.
-func newProducer(address, topic string, linger time.Duration) (*kgo.Client, error) {
-	return kgo.NewClient(
+// newProducer makes a producer to one topic, with the client's defaults but for what the
+// arguments say; records say their partition.
+func newProducer(address, topic string, linger time.Duration, more ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(address),
 		kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -27,9 +29,7 @@ func newProducer(address, topic string, linger time.Duration) (*kgo.Client, erro
 		kgo.ProducerLinger(linger),
 		kgo.ProducerBatchMaxBytes(1_000_000),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MaxBufferedRecords(1<<18),
-		kgo.MaxBufferedBytes(64<<20),
-	)
+	}, more...)...)
 }
 
 // open sends one record to each partition, so that what follows finds metadata,
@@ -134,8 +134,9 @@ func lateness(r *kgo.Record) (time.Duration, bool) {
 type pace struct {
 	producers  int // clients; each sends to the partitions whose number modulo producers is its own
 	partitions int
-	rate       int // records a second of each producer
-	size       int // bytes of a value
+	rate       int  // records a second of each producer
+	random     bool // gaps between records are random (exponential), as among producers that do not know each other
+	size       int  // bytes of a value
 	linger     time.Duration
 	warmup     time.Duration
 	length     time.Duration
@@ -182,9 +183,16 @@ func (p pace) run(ctx context.Context, address, topic string, begin func()) ([]t
 func (p pace) drive(ctx context.Context, c *kgo.Client, producer, n int, stamped bool, acks *ackTimes) error {
 	interval := time.Second / time.Duration(p.rate)
 	start := time.Now().Add(interval * time.Duration(producer) / time.Duration(p.producers))
+	gaps := rand.New(rand.NewPCG(uint64(producer), uint64(n)))
 	own := p.partitions / p.producers
+	due := start
 	for i := range n {
-		time.Sleep(time.Until(start.Add(time.Duration(i) * interval)))
+		time.Sleep(time.Until(due))
+		gap := 1.0
+		if p.random {
+			gap = gaps.ExpFloat64()
+		}
+		due = due.Add(time.Duration(gap * float64(interval)))
 		if err := ctx.Err(); err != nil {
 			return err
 		}

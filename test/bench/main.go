@@ -38,6 +38,10 @@ func parse(args []string) (options, error) {
 	set.BoolVar(&o.quick, "quick", false, "small sizes and one round: does everything work?")
 	set.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario (default 3; 1 with -quick)")
 	set.StringVar(&o.out, "out", "", "write benchmarks.md and benchmarks.json to this `directory` (default docs for a whole run, else none)")
+	set.Func("set", "a further setting of Varve, as `key=value`; may be repeated", func(s string) error {
+		varveSets = append(varveSets, s)
+		return nil
+	})
 	set.StringVar(&o.note, "note", "", "a `sentence` for the report")
 	if err := set.Parse(args); err != nil {
 		return o, err

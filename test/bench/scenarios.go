@@ -2,6 +2,8 @@ package main
 
 import (
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // scenario is one row of the benchmark.
@@ -75,8 +77,12 @@ var scenarios = []scenario{
 		prepare: produce(1024, 16), shown: moved, targets: produceTargets,
 	},
 	{
-		name: "durable-small", what: "16 producers × 100 records/s of 200 B over 16 partitions, linger 0, flush.messages=1 on both",
-		prepare: paced(pace{producers: 16, partitions: 16, rate: 100, size: 200}, map[string]string{"flush.messages": "1"}, false),
+		name: "produce-1KiB-16p-deep", what: "The same with up to 64 MiB under way in the client instead of its default of 10,000 records, so that batches get large",
+		prepare: produce(1024, 16, kgo.MaxBufferedRecords(1<<18), kgo.MaxBufferedBytes(64<<20)), shown: moved, targets: produceTargets,
+	},
+	{
+		name: "durable-small", what: "16 producers × 100 records/s of 200 B (random gaps) over 16 partitions, linger 0, flush.messages=1 on both",
+		prepare: paced(pace{producers: 16, partitions: 16, rate: 100, size: 200, random: true}, map[string]string{"flush.messages": "1"}, false),
 		shown:   append(percentiles(ack), brokerCPU),
 		targets: []target{atMost(1.0/40, p(ack, "p50"))},
 	},

@@ -15,13 +15,16 @@ type varve struct {
 	broker *harness.Broker
 }
 
+// varveSets are further settings, from the command line.
+var varveSets []string
+
 func newVarve(e *env, sets ...string) *varve {
 	return &varve{env: e, sets: append([]string{
 		"group.initial.rebalance.delay.ms=0",
 		"log.segment.delete.delay.ms=1000",
 		"varve.bucket.delete.delay.ms=1000",
 		"varve.bucket.sweep.interval.ms=1000",
-	}, sets...)}
+	}, append(sets, varveSets...)...)}
 }
 
 func (v *varve) Name() string              { return "Varve" }
