@@ -12,9 +12,9 @@ import (
 // recordWriter prints a record.
 type recordWriter func(io.Writer, *kgo.Record) error
 
-func newRecordWriter(print, format string, json bool) (recordWriter, error) {
+func newRecordWriter(names, format string, json bool) (recordWriter, error) {
 	switch {
-	case json && (print != "" || format != ""):
+	case json && (names != "" || format != ""):
 		return nil, usagef("--output json shows everything: --print and --format are for text")
 	case json:
 		return writeJSON, nil
@@ -30,11 +30,11 @@ func newRecordWriter(print, format string, json bool) (recordWriter, error) {
 			return err
 		}, nil
 	}
-	f, err := parseFields(print)
+	f, err := parseFields(names)
 	if err != nil {
 		return nil, err
 	}
-	if print != "" {
+	if names != "" {
 		f.value = true // as kafka-console-consumer.sh, which prints it always
 	}
 	var line []byte

@@ -148,7 +148,7 @@ func TestServerIsReadyServesAndStops(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("ready line %q, %v", line, err)
 	}
-	go io.Copy(io.Discard, out) //nolint:errcheck // ends with the server
+	go io.Copy(io.Discard, out) // ends with the server
 	if r := varve(t.Context(), "", "health", "--bootstrap-server", at); r.code != exitDone {
 		t.Errorf("%v", r)
 	}

@@ -3,12 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +24,8 @@ func produceCommand(f *flags) *cobra.Command {
 		Use:   "produce TOPIC",
 		Short: "Write the lines of standard input, a record each",
 		Long: `Write the lines of standard input to a topic, a record each, exactly once (the producer
-is idempotent unless --acks asks for less than all). Lines that are refused are named on
-standard error, and the exit code is then 1.`,
+is idempotent unless --acks asks for less than all). Lines that are not acknowledged are
+named on standard error, and the exit code is then 1.`,
 		Example: `  echo 'hello' | varve produce greetings
   printf 'k1|first\nk2|second\n' | varve produce orders --key-separator '|' --compression zstd`,
 		Args: oneArg("topic"),
@@ -107,6 +108,9 @@ func (o *produceFlags) parse(c *cobra.Command, topic string) (*template, []kgo.O
 		t.timestamp = time.UnixMilli(ms)
 	}
 	opts := []kgo.Opt{kgo.RequiredAcks(acks), kgo.ProducerBatchCompression(codec), kgo.AllowAutoTopicCreation()}
+	// What is given up is reported and not sent again: no duplicates come of it, and
+	// without this a broker that dies at the wrong moment is waited for without end.
+	opts = append(opts, kgo.AllowIdempotentProduceCancellation())
 	if acks != kgo.AllISRAcks() {
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
@@ -134,36 +138,59 @@ func produce(c *cobra.Command, f *flags, topic string, o produceFlags) error {
 	if err != nil {
 		return err
 	}
-	client, err := f.connect(c.Context(), append(opts, kgo.ProducerBatchMaxBytes(limit), patience(t, f.timeout))...)
+	client, err := f.connect(c.Context(), append(opts, kgo.ProducerBatchMaxBytes(limit))...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	p := f.printer(c)
 	w := &written{p: p, progress: p.progress("records written", p.json && terminal(p.out))}
-	readErr := produceLines(c.Context(), client, c.InOrStdin(), t, w)
-	// Lines that were read are written, even if the user has had enough of typing; the
-	// delivery timeout bounds it.
-	flushErr := client.Flush(context.WithoutCancel(c.Context()))
+	// Lines that were read are written, even if the user has had enough of typing.
+	work, giveUp := context.WithCancelCause(context.WithoutCancel(c.Context()))
+	var watching sync.WaitGroup
+	watching.Go(func() { w.watch(work, client, f.timeout, giveUp) })
+	readErr := produceLines(c.Context(), work, client, c.InOrStdin(), t, w)
+	flushErr := client.Flush(work)
+	if flushErr != nil {
+		flushErr = context.Cause(work)
+	}
+	giveUp(nil)
+	watching.Wait()
+	client.Close() // whatever is left is answered with an error
+	w.outstanding.Wait()
 	w.progress.end()
 	if w.refused > shownRefusals {
 		p.note("… and %d more", w.refused-shownRefusals)
 	}
 	err = errors.Join(readErr, flushErr, w.err)
 	if w.refused > 0 {
-		err = errors.Join(err, fmt.Errorf("%d of %d records were not written", w.refused, w.refused+w.count))
+		err = errors.Join(err, fmt.Errorf("%d of %d records were not acknowledged", w.refused, w.refused+w.count))
 	}
 	return err
 }
 
-// patience is how long the client tries to deliver a record. franz-go measures it from
-// the record's timestamp, so that where the timestamp is not now, tries are counted:
-// they are at most 2.5 s apart.
-func patience(t *template, timeout time.Duration) kgo.Opt {
-	if t.timestamp.IsZero() {
-		return kgo.RecordDeliveryTimeout(timeout)
+// errSilent ends the wait for a broker that answers nothing any more.
+var errSilent = errors.New("the broker has gone silent")
+
+// watch calls giveUp when records were under way and none was answered for a whole
+// timeout. franz-go's own limits do not hold here: it measures them from a record's
+// timestamp, and never gives up what may have been written. watch ends with ctx.
+func (w *written) watch(ctx context.Context, client *kgo.Client, timeout time.Duration, giveUp context.CancelCauseFunc) {
+	tick := time.NewTicker(timeout)
+	defer tick.Stop()
+	for last, busy := int64(0), false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := w.answered.Load()
+		if busy && now == last && client.BufferedProduceRecords() > 0 {
+			giveUp(errSilent)
+			return
+		}
+		last, busy = now, client.BufferedProduceRecords() > 0
 	}
-	return kgo.RecordRetries(max(2, int(timeout/(2500*time.Millisecond))))
 }
 
 // Batches are at most as large as the topic takes, since a broker refuses them as a
@@ -197,11 +224,13 @@ func maxRecord(c *cobra.Command, f *flags, topic string) (int32, error) {
 
 // written keeps the answers. The client calls answer one at a time.
 type written struct {
-	p        *printer
-	progress *progress
-	count    int64
-	refused  int64
-	err      error // of standard output
+	p           *printer
+	progress    *progress
+	outstanding sync.WaitGroup
+	answered    atomic.Int64 // count and refused together, for watch
+	count       int64
+	refused     int64
+	err         error // of standard output
 }
 
 // writtenRecord is what JSON shows of a record that was written.
@@ -214,9 +243,11 @@ type writtenRecord struct {
 }
 
 func (w *written) answer(line int64, r *kgo.Record, err error) {
+	defer w.outstanding.Done()
+	w.answered.Add(1)
 	if err != nil {
 		if w.refused++; w.refused <= shownRefusals {
-			w.p.note("varve: line %d was not written: %v", line, deliveryError(err))
+			w.p.note("varve: line %d was not acknowledged: %v", line, deliveryError(err))
 		}
 		return
 	}
@@ -227,39 +258,42 @@ func (w *written) answer(line int64, r *kgo.Record, err error) {
 	}
 }
 
-// deliveryError words what franz-go says when a record's time is up.
+// deliveryError words why a record was given up.
 func deliveryError(err error) error {
-	if errors.Is(err, kgo.ErrRecordTimeout) || errors.Is(err, kgo.ErrRecordRetries) {
-		return fmt.Errorf("the broker did not take it in time (--timeout): %w", err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+		return errors.New("the broker did not answer in time (--timeout), it may have been written or not")
 	}
 	return err
 }
 
-// produceLines hands each line to the client; it waits while too much is under way.
-func produceLines(ctx context.Context, client *kgo.Client, in io.Reader, t *template, w *written) error {
+// produceLines hands each line to the client, until ctx or work ends; it waits while too
+// much is under way.
+func produceLines(ctx, work context.Context, client *kgo.Client, in io.Reader, t *template, w *written) error {
 	next := lines(ctx, in)
-	for n := int64(1); ; n++ {
+	for n := int64(1); work.Err() == nil; n++ {
 		line, err := next()
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+		if line == nil && err == nil {
 			return nil
 		}
+		var r *kgo.Record
+		if err == nil {
+			r, err = t.record(line)
+		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
-		r, err := t.record(line)
-		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		client.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { w.answer(n, r, err) })
+		w.outstanding.Add(1)
+		client.Produce(work, r, func(r *kgo.Record, err error) { w.answer(n, r, err) })
 	}
+	return nil
 }
 
 // linesAhead is how many lines are read before they are asked for.
 const linesAhead = 256
 
 // lines returns a function that returns the next line, the caller's own, without its
-// line end; at the end io.EOF. It gives up waiting when ctx ends: a read of a terminal
-// that is under way then ends with the process.
+// line end, and nil when there are no more or ctx has ended: it then gives up waiting,
+// and a read of a terminal that is under way ends with the process.
 func lines(ctx context.Context, in io.Reader) func() ([]byte, error) {
 	ahead, end := make(chan []byte, linesAhead), make(chan error, 1)
 	go func() {
@@ -281,9 +315,9 @@ func lines(ctx context.Context, in io.Reader) func() ([]byte, error) {
 			if ok {
 				return line, nil
 			}
-			return nil, cmp.Or(<-end, io.EOF)
+			return nil, <-end
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -55,8 +58,8 @@ func TestProduceNamesLinesThatWereRefused(t *testing.T) {
 	b.ok("", "topic", "create", "t", "--config", "max.message.bytes=600")
 	in := strings.Repeat(strings.Repeat("x", 700)+"\n", 12)
 	r := b.run("fits\n"+in, "produce", "t")
-	r.fails(t, exitFailed, "12 of 13 records were not written")
-	for _, want := range []string{"line 2 was not written: ", "MESSAGE_TOO_LARGE", "line 11 was not written: ", "… and 2 more"} {
+	r.fails(t, exitFailed, "12 of 13 records were not acknowledged")
+	for _, want := range []string{"line 2 was not acknowledged: ", "MESSAGE_TOO_LARGE", "line 11 was not acknowledged: ", "… and 2 more"} {
 		if !strings.Contains(r.errs, want) || strings.Contains(r.errs, "line 12 was") {
 			t.Errorf("%q is not in\n%s", want, r.errs)
 		}
@@ -65,7 +68,7 @@ func TestProduceNamesLinesThatWereRefused(t *testing.T) {
 	b.run("k|v\nno separator\nk|w\n", "produce", "t", "--key-separator", "|").fails(t, exitFailed, `line 2: no key separator "|" in "no separator"`)
 	equal(t, "values", b.ok("", "consume", "t", "--from-beginning", "--until-end"), "fits\nv\n")
 	r = b.run("x\n", "produce", "t", "--partition", "7", "--timeout", "5s")
-	r.fails(t, exitFailed, "1 of 1 records were not written")
+	r.fails(t, exitFailed, "1 of 1 records were not acknowledged")
 }
 
 func TestConsumeBeginsWhereItIsTold(t *testing.T) {
@@ -148,4 +151,26 @@ func TestConsumeCommitsOnlyWhatItPrinted(t *testing.T) {
 	equal(t, "two", b.ok("", "consume", "t", "--group", "g", "--from-beginning", "-n", "2"), "1\n2\n")
 	equal(t, "the next two", b.ok("", "consume", "t", "--group", "g", "-n", "2"), "3\n4\n")
 	equal(t, "the rest", b.ok("", "consume", "t", "--group", "g", "--until-end"), "5\n")
+}
+
+func TestProduceGivesUpWhenTheBrokerHasGone(t *testing.T) {
+	b := startBroker(t)
+	b.ok("", "topic", "create", "t")
+	in, typed := io.Pipe()
+	printed, out := io.Pipe()
+	var errs bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), []string{"produce", "t", "--output", "json", "--timeout", "500ms", "--bootstrap-server", b.at}, in, out, &errs)
+		out.Close()
+	}()
+	fmt.Fprintln(typed, "heard")
+	if line, err := bufio.NewReader(printed).ReadString('\n'); err != nil || !strings.Contains(line, `"offset":0`) {
+		t.Fatalf("%s, %v", line, err)
+	}
+	b.stop()
+	fmt.Fprintln(typed, "not heard")
+	typed.Close()
+	go io.Copy(io.Discard, printed)
+	result{[]string{"produce"}, <-code, "", errs.String()}.fails(t, exitFailed, "1 of 2 records were not acknowledged")
 }
