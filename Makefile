@@ -33,6 +33,9 @@ e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
 interop: build ## clients and tools of Apache Kafka and others against the built broker
 	@$(install) kcat kafka python node && go test -tags interop -count=1 -timeout 30m ./test/interop/...
 
+compose: build ## the compose file under a real Docker daemon, which the test starts itself (needs root)
+	@$(install) docker kcat minio && go test -tags compose -count=1 -timeout 30m ./test/compose/...
+
 bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
 	@$(install) minio kafka && go run ./test/bench
 
@@ -42,5 +45,5 @@ tools: ## install the tools of the tests
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e interop bench tools clean
+.PHONY: help build run check test race lint fuzz e2e interop compose bench tools clean
 .DEFAULT_GOAL := help

@@ -7,7 +7,7 @@ ran=0
 for package in $(go list ./...); do
 	dir=$(go list -f '{{.Dir}}' "$package")
 	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go 2>/dev/null | cut -d' ' -f2 | sort -u); do
-		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time"
+		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s
 		ran=$((ran + 1))
 	done
 done
