@@ -355,10 +355,10 @@ func TestC15OneProducersOrderSurvivesLostConnections(t *testing.T) {
 			if err != nil {
 				t.Errorf("produce %d: %v", i, err)
 			}
+			if i%250 == 249 { // with later ones under way
+				breaker.cut()
+			}
 		})
-		if i%250 == 249 {
-			breaker.cut()
-		}
 	}
 	g.Wait()
 	if breaker.broken < 5 {

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -139,7 +140,9 @@ func TestC26RecordsAreVisibleAtOnce(t *testing.T) {
 	q := fetchRequest(topic, [16]byte{}, 0, listOffset(t, topic, -1))
 	q.MaxWaitMillis = 15_000
 	c := dial(t, broker(t).Address)
-	waiting := time.AfterFunc(300*time.Millisecond, func() { produce(t, producer, &kgo.Record{Topic: topic, Value: []byte("arrived")}) })
+	waiting := time.AfterFunc(300*time.Millisecond, func() {
+		producer.Produce(context.Background(), &kgo.Record{Topic: topic, Value: []byte("arrived")}, nil)
+	})
 	defer waiting.Stop()
 	begin := time.Now()
 	p := ask[*kmsg.FetchResponse](t, c, 12, q).Topics[0].Partitions[0]
