@@ -8,13 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/varvelog/varve/test/harness"
 )
 
 // corpus is real text of this machine: the word list, the package indexes and the
@@ -38,7 +39,8 @@ func corpusText(t testing.TB) []byte {
 				addCorpus(name)
 			}
 		}
-		_ = filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src"), func(path string, d fs.DirEntry, err error) error {
+		root := strings.TrimSpace(harness.Output(t, "", "go", "env", "GOROOT"))
+		_ = filepath.WalkDir(filepath.Join(root, "src"), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") {
 				addCorpus(path)
 			}

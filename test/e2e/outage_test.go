@@ -139,7 +139,7 @@ func noWrongData(t *testing.T, b *harness.Broker, end int64) {
 		switch {
 		case part.ErrorCode != 0:
 			refused++
-			if e := part.ErrorCode; e == 1 || part.RecordBatches != nil && len(part.RecordBatches) > 0 {
+			if e := part.ErrorCode; e == 1 || len(part.RecordBatches) > 0 {
 				t.Errorf("cold fetch at %d: %s with %d bytes", offset, errorName(e), len(part.RecordBatches))
 			}
 		case len(part.RecordBatches) == 0:
