@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -35,6 +36,9 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 		r := resource{from.ResourceType, from.ResourceName}
 		err := twice[r]
 		if err == nil {
+			err = once(ops)
+		}
+		if err == nil {
 			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) {
 				if r.kind == kmsg.ConfigResourceTypeBroker {
 					return config.AlterBroker(old, ops)
@@ -47,6 +51,16 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 		p.Resources = append(p.Resources, to)
 	}
 	return p
+}
+
+// once refuses changes of which two are to one config: their order would matter.
+func once(ops []config.Op) error {
+	for i, o := range ops {
+		if slices.ContainsFunc(ops[:i], func(other config.Op) bool { return other.Name == o.Name }) {
+			return refuse(kerr.InvalidRequest, "config "+o.Name+" is named more than once")
+		}
+	}
+	return nil
 }
 
 // alterConfigs replaces all overrides of a resource.
@@ -127,6 +141,9 @@ func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, next 
 }
 
 func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool, next change) error {
+	if err := checkTopicName(name); err != nil {
+		return err
+	}
 	t, err := s.find(name, segment.TopicID{}, false)
 	if err != nil {
 		return err

@@ -57,8 +57,11 @@ func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopics
 		r.Topic = q.Topics[i].Topic
 		var err error
 		switch {
+		case named[r.Topic] == 0:
+			continue // answered already
 		case named[r.Topic] > 1:
 			err = refuse(kerr.InvalidRequest, "topic is named more than once in the request")
+			named[r.Topic] = 0
 		case total > maxNewPartitions:
 			err = refuse(kerr.PolicyViolation, fmt.Sprintf("request creates %d partitions, more than %d", total, maxNewPartitions))
 		default:
@@ -75,7 +78,7 @@ func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopics
 
 func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsRequestTopic, validateOnly bool, r *kmsg.CreateTopicsResponseTopic) error {
 	n := newTopic{name: clone(q.Topic), partitions: q.NumPartitions, replicationFactor: q.ReplicationFactor, configs: make(map[string]string)}
-	if internal(n.name) {
+	if _, exists := s.Store.Image().Topic(n.name); internal(n.name) && !exists {
 		return refuse(kerr.InvalidTopicException, n.name+" is created by the broker itself")
 	}
 	for _, o := range q.Configs {

@@ -37,9 +37,9 @@ var codes = []struct {
 	{partition.ErrInvalidTxnState, kerr.InvalidTxnState},
 	{partition.ErrCoordinatorFenced, kerr.TransactionCoordinatorFenced},
 	{partition.ErrPolicy, kerr.PolicyViolation},
-	{batch.ErrTruncated, kerr.CorruptMessage},
+	{batch.ErrTruncated, kerr.InvalidRecord}, // there is no batch: the same bytes again would not help
 	{batch.ErrCorrupt, kerr.CorruptMessage},
-	{batch.ErrMagic, kerr.UnsupportedForMessageFormat},
+	{batch.ErrMagic, kerr.InvalidRecord},
 	{batch.ErrInvalid, kerr.InvalidRecord},
 	{batch.ErrTimestamp, kerr.InvalidTimestamp},
 	{batch.ErrCompression, kerr.UnsupportedCompressionType},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/wire"
+	"github.com/varvelog/varve/segment"
 )
 
 // The group APIs are answered by the coordinator; here topic ids become names and
@@ -59,30 +61,54 @@ func (s *Server) deleteGroups(_ *call, q *kmsg.DeleteGroupsRequest) func(context
 
 // offsetDelete removes committed offsets of topics that exist.
 func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context.Context) (*kmsg.OffsetDeleteResponse, error) {
-	return s.Groups.DeleteOffsets(q)
+	var unknown []kmsg.OffsetDeleteResponseTopic
+	q.Topics = slices.DeleteFunc(q.Topics, func(asked kmsg.OffsetDeleteRequestTopic) bool {
+		_, err := s.find(asked.Topic, segment.TopicID{}, false)
+		if err != nil {
+			unknown = append(unknown, undeleted(asked, code(err)))
+		}
+		return err != nil
+	})
+	wait := s.Groups.DeleteOffsets(q)
+	return func(ctx context.Context) (*kmsg.OffsetDeleteResponse, error) {
+		p, err := wait(ctx)
+		if err == nil && p.ErrorCode == 0 {
+			p.Topics = append(p.Topics, unknown...)
+		}
+		return p, err
+	}
+}
+
+func undeleted(asked kmsg.OffsetDeleteRequestTopic, errorCode int16) kmsg.OffsetDeleteResponseTopic {
+	to := kmsg.NewOffsetDeleteResponseTopic()
+	to.Topic = asked.Topic
+	for _, from := range asked.Partitions {
+		r := kmsg.NewOffsetDeleteResponseTopicPartition()
+		r.Partition, r.ErrorCode = from.Partition, errorCode
+		to.Partitions = append(to.Partitions, r)
+	}
+	return to
 }
 
 // commitTimeout bounds how long a commit waits to be durable: offsets.commit.timeout.ms
 // of Kafka, 5 seconds.
 const commitTimeout = 5 * time.Second
 
-// offsetCommit splits off the topics that are unknown, commits the rest, and answers
-// in the order of the request.
+// offsetCommit splits off the partitions that do not exist, commits the rest, and
+// answers in the order of the request.
 func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context.Context) (*kmsg.OffsetCommitResponse, error) {
 	asked := q.Topics
-	byID := c.Version >= 10
-	known := make([]kmsg.OffsetCommitRequestTopic, 0, len(asked))
-	refused := make(map[int]int16)
+	q.Topics = make([]kmsg.OffsetCommitRequestTopic, 0, len(asked))
+	refused := make([][]int16, len(asked)) // the code of each partition, 0: committed
 	for i := range asked {
-		t, err := s.find(asked[i].Topic, asked[i].TopicID, byID)
-		if err != nil {
-			refused[i] = code(err)
-			continue
+		var kept []kmsg.OffsetCommitRequestTopicPartition
+		kept, refused[i] = s.committable(&asked[i], c.Version >= 10)
+		if len(kept) > 0 {
+			known := asked[i]
+			known.Partitions = kept
+			q.Topics = append(q.Topics, known)
 		}
-		asked[i].Topic = t.Name
-		known = append(known, asked[i])
 	}
-	q.Topics = known
 	wait := s.Groups.Commit(q)
 	return func(ctx context.Context) (*kmsg.OffsetCommitResponse, error) {
 		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -91,24 +117,54 @@ func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context
 		if err != nil {
 			return nil, err
 		}
-		answered := p.Topics
-		p.Topics = make([]kmsg.OffsetCommitResponseTopic, 0, len(asked))
-		for i := range asked {
-			to := kmsg.NewOffsetCommitResponseTopic()
-			if errorCode, ok := refused[i]; ok {
-				for _, from := range asked[i].Partitions {
-					r := kmsg.NewOffsetCommitResponseTopicPartition()
-					r.Partition, r.ErrorCode = from.Partition, errorCode
-					to.Partitions = append(to.Partitions, r)
-				}
-			} else {
-				to, answered = answered[0], answered[1:]
-			}
-			to.Topic, to.TopicID = asked[i].Topic, asked[i].TopicID
-			p.Topics = append(p.Topics, to)
-		}
+		p.Topics = committed(asked, refused, p.Topics)
 		return p, nil
 	}
+}
+
+// committable returns the partitions of a topic that exist, and a code for each that
+// was asked for. It puts the topic's name in where the request has its id.
+func (s *Server) committable(asked *kmsg.OffsetCommitRequestTopic, byID bool) (kept []kmsg.OffsetCommitRequestTopicPartition, refused []int16) {
+	refused = make([]int16, len(asked.Partitions))
+	t, err := s.find(asked.Topic, asked.TopicID, byID)
+	if err == nil {
+		asked.Topic = t.Name
+	}
+	for i, p := range asked.Partitions {
+		switch {
+		case err != nil:
+			refused[i] = code(err)
+		case p.Partition < 0 || int(p.Partition) >= len(t.Partitions):
+			refused[i] = kerr.UnknownTopicOrPartition.Code
+		default:
+			kept = append(kept, p)
+		}
+	}
+	return kept, refused
+}
+
+// committed puts the answers of the coordinator, which come in the order of the
+// request, and the refusals together.
+func committed(asked []kmsg.OffsetCommitRequestTopic, refused [][]int16, answered []kmsg.OffsetCommitResponseTopic) []kmsg.OffsetCommitResponseTopic {
+	all := make([]kmsg.OffsetCommitResponseTopic, 0, len(asked))
+	for i := range asked {
+		to := kmsg.NewOffsetCommitResponseTopic()
+		to.Topic, to.TopicID = asked[i].Topic, asked[i].TopicID
+		var kept []kmsg.OffsetCommitResponseTopicPartition
+		if slices.Contains(refused[i], 0) {
+			kept, answered = answered[0].Partitions, answered[1:]
+		}
+		for j, from := range asked[i].Partitions {
+			r := kmsg.NewOffsetCommitResponseTopicPartition()
+			r.Partition, r.ErrorCode = from.Partition, refused[i][j]
+			if r.ErrorCode == 0 {
+				r, kept = kept[0], kept[1:]
+			}
+			to.Partitions = append(to.Partitions, r)
+		}
+		all = append(all, to)
+	}
+	return all
 }
 
 // offsetFetch answers committed offsets; version 10 names topics by id.

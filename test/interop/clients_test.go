@@ -220,7 +220,7 @@ func storedAsSent(t *testing.T, topic string, codec int) {
 		equal(t, "checksum", crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(b[17:]))
 		sent := bytes.Clone(b)
 		binary.BigEndian.PutUint64(sent, 0) // the base offset is the broker's to say
-		for i := 43; i < 57; i++ { // producer id, epoch and sequence: of nobody
+		for i := 43; i < 57; i++ {          // producer id, epoch and sequence: of nobody
 			sent[i] = 0xff
 		}
 		binary.BigEndian.PutUint32(sent[17:], crc32.Checksum(sent[21:], crc32.MakeTable(crc32.Castagnoli)))

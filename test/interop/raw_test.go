@@ -23,12 +23,18 @@ type rawConn struct {
 
 func dial(t testing.TB, address string) *rawConn {
 	t.Helper()
-	c, err := net.Dial("tcp", address)
+	c, err := dialFor(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &rawConn{Conn: c}
+	return c
+}
+
+// dialFor is dial for a connection that the caller closes.
+func dialFor(address string) (*rawConn, error) {
+	c, err := net.Dial("tcp", address)
+	return &rawConn{Conn: c}, err
 }
 
 // rawLimit bounds one request and its answer.
