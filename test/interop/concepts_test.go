@@ -32,18 +32,19 @@ func TestC1TopicHasManyProducersAndConsumers(t *testing.T) {
 	const each = 1000
 	topic := topicOf(t)
 	create(t, topic, 3)
+	ctx := within(t)
 	var g sync.WaitGroup
 	for p := range 3 {
 		c := client(t)
 		g.Go(func() {
 			for i := range each {
-				c.Produce(within(t), &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d-%d", p, i)}, func(_ *kgo.Record, err error) {
+				c.Produce(ctx, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d-%d", p, i)}, func(_ *kgo.Record, err error) {
 					if err != nil {
 						t.Errorf("produce: %v", err)
 					}
 				})
 			}
-			if err := c.Flush(within(t)); err != nil {
+			if err := c.Flush(ctx); err != nil {
 				t.Error(err)
 			}
 		})
@@ -345,12 +346,12 @@ func TestC15OneProducersOrderSurvivesLostConnections(t *testing.T) {
 	const n = 5000
 	topic := topicOf(t)
 	create(t, topic, 1)
-	breaker := &breaker{}
+	ctx, breaker := within(t), &breaker{}
 	c := client(t, kgo.Dialer(breaker.dial), kgo.ProducerBatchMaxBytes(2000), kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }))
 	var g sync.WaitGroup
 	for i, r := range numbered(topic, n) {
 		g.Add(1)
-		c.Produce(within(t), r, func(_ *kgo.Record, err error) {
+		c.Produce(ctx, r, func(_ *kgo.Record, err error) {
 			defer g.Done()
 			if err != nil {
 				t.Errorf("produce %d: %v", i, err)

@@ -305,7 +305,7 @@ func topicProbes() []probe {
 		return fmt.Sprintf("%s, low watermark %d", codeName(r.ErrorCode), r.LowWatermark)
 	}
 	gone := func(p kmsg.Response) string { return codeName(p.(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode) }
-	delete := func(topic string) func(*world) kmsg.Request {
+	deleting := func(topic string) func(*world) kmsg.Request {
 		return func(*world) kmsg.Request {
 			q := kmsg.NewPtrDeleteTopicsRequest()
 			q.TopicNames, q.TimeoutMillis = []string{topic}, 5000
@@ -344,8 +344,8 @@ func topicProbes() []probe {
 			q.ValidateOnly = true
 			return q
 		}},
-		{name: "delete an unknown topic", version: 5, request: delete("nowhere"), outcome: gone},
-		{name: "delete what was only validated", version: 5, request: delete("imagined"), outcome: gone},
+		{name: "delete an unknown topic", version: 5, request: deleting("nowhere"), outcome: gone},
+		{name: "delete what was only validated", version: 5, request: deleting("imagined"), outcome: gone},
 		{name: "delete an unknown topic id", version: 6, outcome: gone, request: func(*world) kmsg.Request {
 			q := kmsg.NewPtrDeleteTopicsRequest()
 			to := kmsg.NewDeleteTopicsRequestTopic()

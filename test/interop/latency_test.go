@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,14 +106,19 @@ func TestC24ProducersDoNotWaitForConsumers(t *testing.T) {
 	send := func(i int) { produce(t, producer, &kgo.Record{Topic: topic, Value: fmt.Append(nil, i)}) }
 	send(0)
 	alone := measure(500, send)
+	ctx, cancel := context.WithCancel(within(t))
+	var readers sync.WaitGroup
 	for range 2 {
 		reader := client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-		go func() {
-			for !reader.PollFetches(within(t)).IsClientClosed() {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				reader.PollFetches(ctx)
 			}
-		}()
+		})
 	}
 	read := measure(500, send)
+	cancel()
+	readers.Wait()
 	t.Logf("acknowledged: %v without consumers, %v with two", alone, read)
 	if alone.at(99) > 3*read.at(99)+20*time.Millisecond || read.at(99) > 3*alone.at(99)+20*time.Millisecond {
 		t.Errorf("without consumers %v, with two %v", alone, read)

@@ -61,14 +61,14 @@ func (s *suite) run() {
 }
 
 // shared makes a value once, for all tests.
-func shared[T any](make func(testing.TB) *T) func(testing.TB) *T {
+func shared[T any](start func(testing.TB) *T) func(testing.TB) *T {
 	var once sync.Once
 	var value *T
 	return func(t testing.TB) *T {
 		t.Helper()
 		once.Do(func() {
 			end.TB = t
-			value = make(&end)
+			value = start(&end)
 		})
 		if value == nil {
 			t.Fatal("what this test shares with others did not start")

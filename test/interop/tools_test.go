@@ -44,8 +44,9 @@ func TestGroupCommandListsDescribesResetsAndDeletes(t *testing.T) {
 
 	reset := strings.Fields(lastLine(tool(t, "", harness.GroupCommand, "--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute")))
 	same(t, "reset", reset, []string{group, topic, "0", "0"})
-	same(t, "resumes at 0", values(poll(t, client(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit()), 3)),
-		[]string{"value-000000", "value-000001", "value-000002"})
+	again := client(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit())
+	same(t, "resumes at 0", values(poll(t, again, 3)), []string{"value-000000", "value-000001", "value-000002"})
+	again.Close()
 
 	equal(t, "delete", strings.TrimSpace(tool(t, "", harness.GroupCommand, "--delete", "--group", group)),
 		fmt.Sprintf("Deletion of requested consumer groups ('%s') was successful.", group))
