@@ -27,7 +27,7 @@ type Process struct {
 }
 
 // StartProcess starts cmd. It is killed when the test ends, if it still runs then, and
-// its output is shown if the test has failed.
+// its output is shown if the test has failed. A panic or a data race in it is a failure.
 func StartProcess(t testing.TB, name string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{name: name, cmd: cmd, done: make(chan struct{}), lines: make(chan string, 64)}
@@ -47,6 +47,11 @@ func StartProcess(t testing.TB, name string, cmd *exec.Cmd) *Process {
 	}()
 	t.Cleanup(func() {
 		p.Kill()
+		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+			if strings.Contains(p.Output(), sign) {
+				t.Errorf("%s printed %q", name, sign)
+			}
+		}
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", name, tail(p.Output()))
 		}
