@@ -78,7 +78,7 @@ func decodeTopic(key string, value []byte) (topicRecord, error) {
 	if err := decode(key, value, &r); err != nil {
 		return r, err
 	}
-	if r.Partitions < 0 || r.Partitions > MaxPartitions {
+	if r.Partitions < 1 || r.Partitions > MaxPartitions {
 		return r, fmt.Errorf("%w: %s: %d partitions", ErrCorrupt, key, r.Partitions)
 	}
 	return r, nil

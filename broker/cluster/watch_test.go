@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -182,6 +183,7 @@ func TestCorruptKeyEndsRunAndOpen(t *testing.T) {
 		topicKey("b"):                  `{`,
 		topicKey("c"):                  `{"id":"AAAAAAAAAAAAAAAAAAAAAQ","partitions":1}`,
 		topicKey("d"):                  `{"id":"AAAAAAAAAAAAAAAAAAAAAQ","partitions":10001}`,
+		topicKey("e"):                  `{"id":"AAAAAAAAAAAAAAAAAAAAAg"}`,
 		partitionsRoot + "x/00000/isr": `[1]`,
 		brokersRoot + "1":              `{}`,
 		controllerKey:                  `x`,
@@ -195,8 +197,13 @@ func TestCorruptKeyEndsRunAndOpen(t *testing.T) {
 		if _, err := n.client.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-n.done; !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%s: Run: %v, want ErrCorrupt", key, err)
+		select {
+		case err := <-n.done:
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: Run: %v, want ErrCorrupt", key, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: Run goes on", key)
 		}
 		n.cancel()
 		n.cancel = nil
@@ -306,7 +313,7 @@ func FuzzState(f *testing.F) {
 		f.Add(string(e.Kv.Key), e.Kv.Value, string(e.Kv.Key), []byte("[]"), false)
 	}
 	f.Add(topicKey("a"), []byte(`{"id":"AQAAAAAAAAAAAAAAAAAAAA","partitions":1}`), topicKey("a"), []byte(nil), true)
-	f.Add(deletingKey(id), []byte(`{"name":"a"}`), deletingKey(id), []byte(nil), true)
+	f.Add(deletingKey(id), []byte(`{"name":"a","partitions":1}`), deletingKey(id), []byte(nil), true)
 	f.Add(creatingKey(id), []byte(`t`), partitionKey(id, 9999, partISR), []byte(`[1]`), true)
 	f.Add(brokerKey(1), []byte(`{"id":7,"endpoints":[{"port":1}]}`), brokerKey(1), []byte(nil), true)
 	f.Add(configsKey(-1), []byte(`{"a":"b"}`), configsKey(1), []byte(`{}`), false)
