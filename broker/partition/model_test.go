@@ -484,8 +484,12 @@ func TestRandomHistoriesEqualTheModel(t *testing.T) {
 		"tiered":           func(c *config.Topic) { c.RemoteStorage = true },
 		"tiered unflushed": func(c *config.Topic) { c.RemoteStorage, c.FlushMessages = true, math.MaxInt64 },
 	}
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 2
+	}
 	for kind, set := range kinds {
-		for seed := range uint64(8) {
+		for seed := range seeds {
 			t.Run(fmt.Sprintf("%s/%d", kind, seed), func(t *testing.T) {
 				c := defaults()
 				set(&c)
