@@ -69,12 +69,13 @@ func Varve(t testing.TB) string {
 			return
 		}
 		binary.path = filepath.Join(dir, "varve")
-		args := []string{"build", "-o", binary.path}
+		args, cgo := []string{"build", "-o", binary.path}, "CGO_ENABLED=0" // static, as `make build` makes it
 		if os.Getenv("VARVE_RACE") == "1" {
-			args = append(args, "-race")
+			args, cgo = append(args, "-race"), "CGO_ENABLED=1" // the detector needs it
 		}
 		cmd := exec.Command("go", append(args, "./cmd/varve")...)
 		cmd.Dir = Root(t)
+		cmd.Env = append(os.Environ(), cgo)
 		binary.out, binary.err = cmd.CombinedOutput()
 	})
 	if binary.err != nil {
