@@ -40,7 +40,8 @@ type Broker struct {
 	bucket    objstore.Bucket
 	tier      *tiering.Tier
 	replicas  *replicas
-	image     *cluster.Image // what replicas shows
+	applying  sync.Mutex     // held while replicas are made what an image says
+	image     *cluster.Image // that openLogs has applied: where follow begins
 	groups    *coordinator.Groups
 	server    *api.Server
 	wire      *wire.Server

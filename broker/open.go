@@ -122,6 +122,7 @@ func (b *Broker) advertised(l wire.Listener) cluster.Endpoint {
 func (b *Broker) openLogs(ctx context.Context) error {
 	image := b.store.Image()
 	b.alter(image)
+	b.image = image
 	if err := b.apply(ctx, image, image.Topics(), nil); err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,
 	})
-	if t, ok := b.image.Topic(api.OffsetsTopic); ok {
+	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
 		b.loadGroups([]*cluster.Topic{t})
 	}
 	return nil

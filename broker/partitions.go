@@ -21,8 +21,17 @@ import (
 )
 
 // apply makes this broker's replicas what the topics of an image say: it opens new
-// ones, closes and deletes those of deleted topics, and reconfigures the rest.
+// ones, closes and deletes those of deleted topics, and reconfigures the rest. A
+// partition that cannot be opened or led stops no other: it stays offline, its clients
+// are told to ask again, and reopen tries it again.
 func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*cluster.Topic, deleted []*cluster.Topic) error {
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	return b.applyLocked(ctx, image, topics, deleted)
+}
+
+// applyLocked is apply for a holder of applying.
+func (b *Broker) applyLocked(ctx context.Context, image *cluster.Image, topics []*cluster.Topic, deleted []*cluster.Topic) error {
 	var (
 		mu     sync.Mutex
 		opened = make(map[tiering.PartitionID]*replica)
@@ -44,12 +53,15 @@ func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*clus
 			known := b.replicas.all()[id]
 			g.Go(func() error {
 				r, err := b.ensure(gctx, known, t, id, p, settings)
-				if err == nil && known == nil {
+				if r != nil && known == nil {
 					mu.Lock()
 					opened[id] = r
 					mu.Unlock()
 				}
-				return err
+				if err != nil && gctx.Err() == nil {
+					b.Log.Error("a partition is offline; the others are served, and this one is tried again", zap.String("topic", t.Name), zap.Int32("partition", id.Partition), zap.Error(err))
+				}
+				return gctx.Err()
 			})
 		}
 	}
@@ -60,12 +72,43 @@ func (b *Broker) apply(ctx context.Context, image *cluster.Image, topics []*clus
 		return err
 	}
 	b.replicas.publish(opened, closed, image.Revision())
-	b.image = image
 	b.loadGroups(topics)
 	return nil
 }
 
-// ensure opens a replica or brings an open one up to date.
+// reopen tries again to open and lead the partitions that are offline.
+func (b *Broker) reopen(ctx context.Context) {
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	image := b.store.Image()
+	if image.Revision() != b.replicas.revision() {
+		return // follow comes first: what is missing may be new, or deleted
+	}
+	offline := func(t *cluster.Topic) bool {
+		for i := range t.Partitions {
+			r := b.replicas.all()[tiering.PartitionID{Topic: t.ID, Partition: int32(i)}]
+			if t.Partitions[i].Leader == b.config().NodeID && (r == nil || !r.Offsets().Leader) {
+				return true
+			}
+		}
+		return false
+	}
+	var topics []*cluster.Topic
+	for _, t := range image.Topics() {
+		if offline(t) {
+			topics = append(topics, t)
+		}
+	}
+	if len(topics) == 0 {
+		return
+	}
+	if err := b.applyLocked(ctx, image, topics, nil); err != nil && ctx.Err() == nil {
+		b.Log.Error("could not try offline partitions again", zap.Error(err))
+	}
+}
+
+// ensure opens a replica or brings an open one up to date. On an error the replica may
+// be open nevertheless, without leading.
 func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id tiering.PartitionID, p *cluster.Partition, settings config.Topic) (*replica, error) {
 	if r == nil {
 		var err error
@@ -86,7 +129,7 @@ func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id ti
 	}
 	fence := tiering.Fence{LeaderRevision: p.LeaderRevision, Epoch: p.LeaderEpoch}
 	if err := r.Lead(ctx, p.LeaderEpoch, fence, p.ISR); err != nil {
-		return nil, fmt.Errorf("lead %s-%d: %w", t.Name, id.Partition, err)
+		return r, fmt.Errorf("lead %s-%d: %w", t.Name, id.Partition, err)
 	}
 	return r, nil
 }

@@ -62,6 +62,13 @@ func (r *replicas) publish(opened map[tiering.PartitionID]*replica, closed []tie
 	r.advanced = make(chan struct{})
 }
 
+// revision returns the metadata revision that the table shows.
+func (r *replicas) revision() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.applied
+}
+
 // Await implements api.Partitions.
 func (r *replicas) Await(ctx context.Context, revision int64) error {
 	for {

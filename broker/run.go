@@ -58,12 +58,16 @@ func (b *Broker) loops() []loop {
 		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
 		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
 		{"topic deletion", time.Second, b.finishDeletes},
+		{"offline partitions", reopenPause, b.reopen},
 		{"metadata cleaning", time.Minute, b.reconcile},
 	}
 }
 
 // flushCheck is how late a flush by time (flush.ms) may be.
 const flushCheck = 100 * time.Millisecond
+
+// reopenPause is how long a partition that could not be opened is left alone.
+const reopenPause = 5 * time.Second
 
 // every calls step again and again, with a pause of d between the end of one and the
 // beginning of the next.
@@ -101,11 +105,13 @@ func (b *Broker) startCommitters() {
 
 // follow applies each new image of the metadata.
 func (b *Broker) follow(ctx context.Context) error {
+	image := b.image
 	for {
-		image, delta, err := b.store.Next(ctx, b.image)
+		next, delta, err := b.store.Next(ctx, image)
 		if err != nil {
 			return err
 		}
+		image = next
 		topics := delta.Changed
 		if delta.Configs && b.alter(image) {
 			topics = image.Topics() // defaults of topics are broker configs
