@@ -64,7 +64,7 @@ func TestMisbehavingBucket(t *testing.T) {
 	harness.Until(t, time.Minute, "faults of every kind of request", func() error {
 		mu.Lock()
 		defer mu.Unlock()
-		if hurt[http.MethodPut] < 30 || hurt[http.MethodGet] < 30 || hurt[http.MethodPost]+hurt[http.MethodDelete] < 3 {
+		if hurt[http.MethodPut] < 30 || hurt[http.MethodGet] < 10 || hurt[http.MethodPost]+hurt[http.MethodDelete] < 3 {
 			return fmt.Errorf("%v", hurt)
 		}
 		return nil
