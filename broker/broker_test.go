@@ -1,20 +1,23 @@
 package broker
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"go.uber.org/zap"
 
+	"github.com/varvelog/varve/broker/api"
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
 )
 
 // open opens a broker on embedded defaults over dir.
-func open(t *testing.T, dir string) *Broker {
+func open(t *testing.T, dir string, sets ...string) *Broker {
 	t.Helper()
-	c, _, err := config.Load(config.Sources{Sets: []string{"log.dirs=" + dir, "listeners=PLAINTEXT://127.0.0.1:0", "varve.http.listener=127.0.0.1:0"}})
+	c, _, err := config.Load(config.Sources{Sets: append([]string{"log.dirs=" + dir, "listeners=PLAINTEXT://127.0.0.1:0", "varve.http.listener=127.0.0.1:0"}, sets...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,9 +28,9 @@ func open(t *testing.T, dir string) *Broker {
 	return b
 }
 
-func create(t *testing.T, b *Broker, name string) *cluster.Topic {
+func create(t *testing.T, b *Broker, name string, partitions int) *cluster.Topic {
 	t.Helper()
-	topic, err := b.store.CreateTopic(t.Context(), cluster.NewTopic{Name: name, Replicas: [][]int32{{0}}})
+	topic, err := b.store.CreateTopic(t.Context(), cluster.NewTopic{Name: name, Replicas: slices.Repeat([][]int32{{0}}, partitions)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +50,7 @@ func leads(b *Broker, topic *cluster.Topic) bool {
 func TestBrokenPartitionStopsNoOther(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
-	good, bad := create(t, b, "good"), create(t, b, "bad")
+	good, bad := create(t, b, "good", 1), create(t, b, "bad", 1)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +74,26 @@ func TestBrokenPartitionStopsNoOther(t *testing.T) {
 	b.reopen(t.Context())
 	if !leads(b, bad) {
 		t.Error("the mended partition did not come back")
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A group lives in a partition that the topic has, also where the setting has changed
+// since the topic was made.
+func TestGroupsAreSpreadOverThePartitionsThereAre(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir)
+	create(t, b, api.OffsetsTopic, 3)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir, "offsets.topic.num.partitions=50")
+	for i := range 100 {
+		if p := b.groups.PartitionFor(fmt.Sprint("group-", i)); p >= 3 {
+			t.Fatalf("group-%d lives in partition %d of 3", i, p)
+		}
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)

@@ -150,10 +150,16 @@ func (b *Broker) settleStray(image *cluster.Image, d *segment.Dir, f segment.Fou
 	}
 }
 
-// openCoordinators starts the group coordinator over the partitions it leads.
+// openCoordinators starts the group coordinator over the partitions it leads. Groups
+// are spread over as many partitions as the topic has, whatever
+// offsets.topic.num.partitions says by now.
 func (b *Broker) openCoordinators(context.Context) error {
+	partitions := b.config().OffsetsTopicPartitions
+	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
+		partitions = int32(len(t.Partitions))
+	}
 	b.groups = coordinator.NewGroups(coordinator.Options{
-		Partitions: b.config().OffsetsTopicPartitions,
+		Partitions: partitions,
 		Now:        b.Now, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		SessionMin: b.config().GroupMinSessionTimeout, SessionMax: b.config().GroupMaxSessionTimeout,
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,

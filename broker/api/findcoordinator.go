@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -56,7 +57,11 @@ func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*clu
 			return nil, refuse(kerr.CoordinatorNotAvailable, err.Error())
 		}
 	}
-	leader := t.Partitions[s.Groups.PartitionFor(key)].Leader
+	index := int(s.Groups.PartitionFor(key))
+	if index >= len(t.Partitions) { // another broker made the topic, with fewer partitions than we are set to
+		return nil, refuse(kerr.CoordinatorNotAvailable, fmt.Sprintf("%s has %d partitions and this broker counts on more; restart it", OffsetsTopic, len(t.Partitions)))
+	}
+	leader := t.Partitions[index].Leader
 	brokers := s.Store.Image().Brokers()
 	for i := range brokers {
 		if brokers[i].ID == leader {
