@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,11 +15,17 @@ import (
 )
 
 // The steps of background work: each walks the open partitions once. A partition that
-// fails is logged and tried again next time; it stops no other.
+// fails is tried again next time; it stops no other.
 
-// each calls do for every open partition, several at a time.
+// each calls do for every open partition, several at a time. However many fail, as all
+// do when the bucket is away, a pass logs one line: their number and one of them.
 func (b *Broker) each(ctx context.Context, parallel int, what string, do func(context.Context, *partition.Partition) error) {
-	var g errgroup.Group
+	var (
+		mu     sync.Mutex
+		failed int
+		sample []zap.Field
+		g      errgroup.Group
+	)
 	g.SetLimit(parallel)
 	for id, r := range b.replicas.all() {
 		if ctx.Err() != nil {
@@ -26,12 +33,18 @@ func (b *Broker) each(ctx context.Context, parallel int, what string, do func(co
 		}
 		g.Go(func() error {
 			if err := do(ctx, r.Partition); err != nil && !expected(ctx, err) {
-				b.Log.Warn("could not "+what+", trying again later", zap.String("topic", r.Topic()), zap.Int32("partition", id.Partition), zap.Error(err))
+				mu.Lock()
+				defer mu.Unlock()
+				failed++
+				sample = []zap.Field{zap.String("topic", r.Topic()), zap.Int32("partition", id.Partition), zap.Error(err)}
 			}
 			return nil
 		})
 	}
-	_ = g.Wait() // do's errors were logged
+	_ = g.Wait() // no function above returns an error
+	if failed > 0 {
+		b.Log.Warn("could not "+what+", trying again later", append(sample, zap.Int("partitions_failed", failed))...)
+	}
 }
 
 // expected tells whether an error is how a stop, a deleted topic or a lost leadership

@@ -59,7 +59,8 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 		TieredEnd: o.TieredEnd, HighWatermark: o.HighWatermark, End: o.End,
 		LocalBytes: local, RemoteBytes: max(0, remote), Segments: []tieredSegment{},
 	}
-	if o.TieredEnd < 0 {
+	if !r.Config().RemoteStorage && o.TieredEnd <= o.LogStart {
+		s.TieredEnd = -1 // it has a remote log, but nothing was ever copied there
 		return s
 	}
 	t, err := b.tier.Remote(id).Status(ctx)
