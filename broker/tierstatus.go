@@ -8,8 +8,8 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// tierStatus is what GET /tier shows of one partition: where its records are.
-type tierStatus struct {
+// TierStatus is what GET /tier shows of one partition: where its records are.
+type TierStatus struct {
 	Topic          string          `json:"topic"`
 	Partition      int32           `json:"partition"`
 	LogStart       int64           `json:"log_start"`
@@ -24,11 +24,11 @@ type tierStatus struct {
 	Intents        int             `json:"intents"`      // uploads under way or given up
 	Uncertain      bool            `json:"uncertain"`    // the outcome of a commit is not known yet
 	Error          string          `json:"error,omitempty"`
-	Segments       []tieredSegment `json:"segments"`
+	Segments       []TieredSegment `json:"segments"`
 }
 
-// tieredSegment is one segment in the bucket.
-type tieredSegment struct {
+// TieredSegment is one segment in the bucket.
+type TieredSegment struct {
 	Base         int64  `json:"base"`
 	Next         int64  `json:"next"`
 	Size         int64  `json:"size"`
@@ -38,26 +38,26 @@ type tieredSegment struct {
 }
 
 // tierStatus describes the partitions of a topic, or of all, in order.
-func (b *Broker) tierStatus(ctx context.Context, topic string) []tierStatus {
-	all := []tierStatus{}
+func (b *Broker) tierStatus(ctx context.Context, topic string) []TierStatus {
+	all := []TierStatus{}
 	for id, r := range b.replicas.all() {
 		if topic == "" || r.Topic() == topic {
 			all = append(all, b.statusOf(ctx, id, r))
 		}
 	}
-	slices.SortFunc(all, func(x, y tierStatus) int {
+	slices.SortFunc(all, func(x, y TierStatus) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
 	return all
 }
 
-func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replica) tierStatus {
+func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replica) TierStatus {
 	o := r.Offsets()
 	local, remote := r.Size()
-	s := tierStatus{
+	s := TierStatus{
 		Topic: r.Topic(), Partition: id.Partition, LogStart: o.LogStart, LocalStart: o.LocalStart,
 		TieredEnd: o.TieredEnd, HighWatermark: o.HighWatermark, End: o.End,
-		LocalBytes: local, RemoteBytes: max(0, remote), Segments: []tieredSegment{},
+		LocalBytes: local, RemoteBytes: max(0, remote), Segments: []TieredSegment{},
 	}
 	if !r.Config().RemoteStorage && o.TieredEnd <= o.LogStart {
 		s.TieredEnd = -1 // it has a remote log, but nothing was ever copied there
@@ -69,7 +69,7 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 	}
 	s.RemoteSegments, s.DeadObjects, s.Intents, s.Uncertain = len(t.Entries), len(t.Dead), len(t.Intents), t.Uncertain
 	for _, e := range t.Entries {
-		s.Segments = append(s.Segments, tieredSegment{Base: e.Base, Next: e.Next, Size: e.Size, MaxTimestamp: e.MaxTimestamp, Epoch: e.Epoch, Key: e.Key})
+		s.Segments = append(s.Segments, TieredSegment{Base: e.Base, Next: e.Next, Size: e.Size, MaxTimestamp: e.MaxTimestamp, Epoch: e.Epoch, Key: e.Key})
 	}
 	return s
 }

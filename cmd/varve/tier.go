@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/varvelog/varve/broker"
 )
 
 func tierCommand(f *flags) *cobra.Command {
@@ -31,7 +33,7 @@ read, LOCAL-START the first on disk, TIERED-END one past the last in the bucket,
 next to be written. Asked is the broker's HTTP listener (varve.http.listener).`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			keep := func(t tierPartition) bool { return internal || len(args) > 0 || !strings.HasPrefix(t.Topic, "__") }
+			keep := func(t broker.TierStatus) bool { return internal || len(args) > 0 || !strings.HasPrefix(t.Topic, "__") }
 			return tierStatus(c, f, at, strings.Join(args, ""), keep, segments)
 		},
 	}
@@ -39,35 +41,6 @@ next to be written. Asked is the broker's HTTP listener (varve.http.listener).`,
 	c.Flags().BoolVar(&internal, "internal", false, "show the broker's own topics too")
 	c.Flags().BoolVar(&segments, "segments", false, "show each segment in the bucket")
 	return c
-}
-
-// tierPartition is what GET /tier says of a partition.
-type tierPartition struct {
-	Topic          string        `json:"topic"`
-	Partition      int32         `json:"partition"`
-	LogStart       int64         `json:"log_start"`
-	LocalStart     int64         `json:"local_start"`
-	TieredEnd      int64         `json:"tiered_end"` // -1: not tiered
-	HighWatermark  int64         `json:"high_watermark"`
-	End            int64         `json:"end"`
-	LocalBytes     int64         `json:"local_bytes"`
-	RemoteBytes    int64         `json:"remote_bytes"`
-	RemoteSegments int           `json:"remote_segments"`
-	DeadObjects    int           `json:"dead_objects"` // wait for their deletion
-	Intents        int           `json:"intents"`      // uploads under way or given up
-	Uncertain      bool          `json:"uncertain"`    // the outcome of a commit is not known yet
-	Error          string        `json:"error,omitempty"`
-	Segments       []tierSegment `json:"segments"`
-}
-
-// tierSegment is a segment in the bucket.
-type tierSegment struct {
-	Base         int64  `json:"base"`
-	Next         int64  `json:"next"`
-	Size         int64  `json:"size"`          // bytes
-	MaxTimestamp int64  `json:"max_timestamp"` // ms
-	Epoch        int32  `json:"epoch"`
-	Key          string `json:"key"`
 }
 
 // httpPortBelow is how far the HTTP listener's port lies below the first listener's,
@@ -91,7 +64,7 @@ func (f *flags) httpAddress() (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(port-httpPortBelow)), nil
 }
 
-func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(tierPartition) bool, segments bool) error {
+func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(broker.TierStatus) bool, segments bool) error {
 	if at == "" {
 		var err error
 		if at, err = f.httpAddress(); err != nil {
@@ -107,7 +80,7 @@ func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(tierPart
 	if topic != "" && len(partitions) == 0 {
 		return fmt.Errorf("the broker has no partition of topic %s", topic)
 	}
-	partitions = slices.DeleteFunc(partitions, func(t tierPartition) bool { return !keep(t) })
+	partitions = slices.DeleteFunc(partitions, func(t broker.TierStatus) bool { return !keep(t) })
 	p := f.printer(c)
 	if p.json {
 		err = list(p, partitions)
@@ -127,7 +100,7 @@ func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(tierPart
 const maxStatus = 512 << 20
 
 // fetchTier asks a broker's HTTP listener.
-func fetchTier(ctx context.Context, at, topic string) ([]tierPartition, error) {
+func fetchTier(ctx context.Context, at, topic string) ([]broker.TierStatus, error) {
 	u := url.URL{Scheme: "http", Host: at, Path: "/tier", RawQuery: url.Values{"topic": {topic}}.Encode()}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -141,19 +114,19 @@ func fetchTier(ctx context.Context, at, topic string) ([]tierPartition, error) {
 	if answer.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("http://%s/tier answers %s: is it a varve broker's HTTP listener?", at, answer.Status)
 	}
-	var partitions []tierPartition
+	var partitions []broker.TierStatus
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxStatus)).Decode(&partitions); err != nil {
 		return nil, fmt.Errorf("http://%s/tier does not answer as a varve broker does: %w", at, err)
 	}
 	return partitions, nil
 }
 
-func printTier(p *printer, partitions []tierPartition, segments bool) error {
+func printTier(p *printer, partitions []broker.TierStatus, segments bool) error {
 	rows := make([][]string, len(partitions))
 	for i, t := range partitions {
 		rows[i] = []string{
 			t.Topic, fmt.Sprint(t.Partition), fmt.Sprint(t.LogStart), fmt.Sprint(t.LocalStart), number(t.TieredEnd), fmt.Sprint(t.End),
-			size(t.LocalBytes), size(t.RemoteBytes), fmt.Sprint(t.RemoteSegments), t.state(),
+			size(t.LocalBytes), size(t.RemoteBytes), fmt.Sprint(t.RemoteSegments), tierState(t),
 		}
 	}
 	err := p.table([]string{"TOPIC", "PARTITION", "LOG-START", "LOCAL-START", "TIERED-END", "END", "LOCAL", "BUCKET", "SEGMENTS", "STATE"}, rows)
@@ -170,8 +143,8 @@ func printTier(p *printer, partitions []tierPartition, segments bool) error {
 	return p.table([]string{"TOPIC", "PARTITION", "BASE", "NEXT", "SIZE", "MAX-TIMESTAMP", "OBJECT"}, rows)
 }
 
-// state says in a few words how the bucket and the disk stand to each other.
-func (t *tierPartition) state() string {
+// tierState says in a few words how the bucket and the disk stand to each other.
+func tierState(t broker.TierStatus) string {
 	switch {
 	case t.Error != "":
 		return "error"

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/varvelog/varve/broker"
 )
 
 func TestTierStatusShowsSegmentsMoveToTheBucket(t *testing.T) {
@@ -18,9 +20,9 @@ func TestTierStatusShowsSegmentsMoveToTheBucket(t *testing.T) {
 	for part := range strings.SplitAfterSeq(in.String(), "9999 "+strings.Repeat("x", 94)+"\n") {
 		b.ok(part, "produce", "t")
 	}
-	var s tierPartition
+	var s broker.TierStatus
 	await(t, "segments in the bucket", func() bool {
-		s = decode[[]tierPartition](b, "tier", "status", "t", "--http", b.http)[0]
+		s = decode[[]broker.TierStatus](b, "tier", "status", "t", "--http", b.http)[0]
 		n := len(s.Segments)
 		return s.LocalStart > 0 && n >= 3 && s.Segments[n-1].Next == s.TieredEnd && s.RemoteBytes > 2<<20
 	})
@@ -62,11 +64,11 @@ func TestTierStatusSaysWhatIsWrongWithTheAnswer(t *testing.T) {
 }
 
 func TestTierStateInWords(t *testing.T) {
-	for want, s := range map[string]tierPartition{
+	for want, s := range map[string]broker.TierStatus{
 		"ok": {}, "error": {Error: "x"}, "not tiered": {TieredEnd: -1}, "copying": {Intents: 1},
 		"outcome of a commit unknown": {Uncertain: true, Intents: 1}, "2 dead objects": {DeadObjects: 2},
 	} {
-		if got := s.state(); got != want {
+		if got := tierState(s); got != want {
 			t.Errorf("%+v: %s, want %s", s, got, want)
 		}
 	}
