@@ -418,7 +418,11 @@ func (h *saramaHandler) ConsumeClaim(s sarama.ConsumerGroupSession, claim sarama
 func kafkagoProduce(t *testing.T, name string, topics, codecs []string) {
 	t.Helper()
 	for i, topic := range topics {
-		w := &kafkago.Writer{Addr: kafkago.TCP(broker(t).Address), Topic: topic, Balancer: kafkago.Murmur2Balancer{}, RequiredAcks: kafkago.RequireAll}
+		// A transport of its own: the default one is shared by the process, answers Metadata
+		// from a cache of six seconds, and so does not know a topic made since.
+		transport := &kafkago.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		w := &kafkago.Writer{Addr: kafkago.TCP(broker(t).Address), Topic: topic, Balancer: kafkago.Murmur2Balancer{}, RequiredAcks: kafkago.RequireAll, Transport: transport}
 		if codecs[i] != "none" {
 			var c compress.Compression
 			if err := c.UnmarshalText([]byte(codecs[i])); err != nil {
