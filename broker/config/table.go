@@ -132,7 +132,7 @@ var brokerKeys = []Key{
 
 	// Sockets and requests.
 	row("socket.request.max.bytes", Int, "104857600", "Largest request.", from(1), toBroker(func(b *Broker) any { return &b.SocketRequestMaxBytes })),
-	row("socket.send.buffer.bytes", Int, "-1", "Send buffer of a connection; -1 leaves it to the system, which tunes it (ours; Kafka's default is 102400).", from(-1), toBroker(func(b *Broker) any { return &b.SocketSendBufferBytes })),
+	row("socket.send.buffer.bytes", Int, "102400", "Send buffer of a connection; -1 leaves it to the system, which lets it grow: better over long distances, dearer over short ones.", from(-1), toBroker(func(b *Broker) any { return &b.SocketSendBufferBytes })),
 	row("socket.receive.buffer.bytes", Int, "-1", "Receive buffer of a connection; -1 leaves it to the system, which tunes it (ours; Kafka's default is 102400).", from(-1), toBroker(func(b *Broker) any { return &b.SocketReceiveBufferBytes })),
 	row("queued.max.request.bytes", Long, "-1", "Bytes of all requests under way together, above which no more are read; -1 is 512 MiB.", from(-1), toBroker(func(b *Broker) any { return &b.QueuedMaxRequestBytes })),
 	row("connections.max.idle.ms", Long, "600000", "Idle time after which a connection is closed.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ConnectionsMaxIdle })),
