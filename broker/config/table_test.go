@@ -13,7 +13,7 @@ import (
 // ours are the defaults that differ from Kafka's, each for a reason in its sentence.
 var ours = map[string]string{
 	"flush.messages": "flushed before acknowledged", "log.flush.interval.messages": "flushed before acknowledged",
-	"socket.receive.buffer.bytes": "tuned by the system",
+	"socket.receive.buffer.bytes":      "tuned by the system",
 	"remote.log.storage.system.enable": "tiering is what Varve is for", "remote.log.reader.threads": "chunks are read in parallel",
 	"node.id": "the quickstart's first broker", "process.roles": "both",
 }
