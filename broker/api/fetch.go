@@ -33,8 +33,8 @@ type fetched struct {
 	err error
 }
 
-// startFetch settles the session in the order of requests; the reading and waiting
-// happens when the answer is due.
+// startFetch decodes a request. All else happens when its answer is due: the answers
+// before it have left by then, so that a client may pipeline requests of one session.
 func startFetch(_ context.Context, s *Server, c *call) (wire.Pending, error) {
 	q := kmsg.NewPtrFetchRequest()
 	if err := decode(c, q); err != nil {
@@ -43,10 +43,15 @@ func startFetch(_ context.Context, s *Server, c *call) (wire.Pending, error) {
 	if q.ReplicaID >= 0 || q.ReplicaState.ID >= 0 {
 		return fetchRefused(c, kerr.ClusterAuthorizationFailed), nil // clients are not replicas (CVE-2018-1288)
 	}
+	return func(ctx context.Context) (*wire.Response, error) { return s.fetch(ctx, c, q) }, nil
+}
+
+func (s *Server) fetch(ctx context.Context, c *call, q *kmsg.FetchRequest) (*wire.Response, error) {
 	session, parts, full, err := s.sessions.settle(q)
 	if err != nil {
-		return fetchRefused(c, err), nil
+		return fetchRefused(c, err)(ctx)
 	}
+	defer s.sessions.done(session)
 	f := &fetch{
 		Server: s, call: c, isolation: q.IsolationLevel,
 		minBytes: int64(q.MinBytes),
@@ -54,7 +59,7 @@ func startFetch(_ context.Context, s *Server, c *call) (wire.Pending, error) {
 		maxWait:  time.Duration(q.MaxWaitMillis) * time.Millisecond,
 		session:  session, full: full, parts: parts,
 	}
-	return f.wait, nil
+	return f.wait(ctx)
 }
 
 func fetchRefused(c *call, err error) wire.Pending {

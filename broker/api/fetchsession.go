@@ -34,7 +34,7 @@ type fetchKey struct {
 
 // fetchSession remembers the partitions of a consumer, so that its requests and our
 // answers hold only what changed (KIP-227). One request of a session is under way at
-// a time; a connection's requests are settled in order.
+// a time: it alone reads and changes what is here, under fetchSessions.mu or not.
 type fetchSession struct {
 	id    int32
 	byID  bool
@@ -42,6 +42,7 @@ type fetchSession struct {
 	parts []*fetchPart
 	index map[fetchKey]*fetchPart
 	used  time.Time
+	busy  bool // a request is under way. Guarded by fetchSessions.mu.
 }
 
 // Epochs of a request that are no count.
@@ -67,8 +68,10 @@ func newFetchSessions(slots int, now func() time.Time) *fetchSessions {
 	return &fetchSessions{slots: slots, now: now, byID: make(map[int32]*fetchSession)}
 }
 
-// settle finds out what a request fetches. session is nil for a request without one;
-// full tells that every partition has to be answered.
+// settle finds out what a request fetches. session is nil for a request without one,
+// and the caller's until done; full tells that every partition has to be answered. A
+// request that comes on another connection while one of the session is under way is
+// refused.
 func (c *fetchSessions) settle(q *kmsg.FetchRequest) (session *fetchSession, parts []*fetchPart, full bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,17 +87,27 @@ func (c *fetchSessions) settle(q *kmsg.FetchRequest) (session *fetchSession, par
 	switch {
 	case !ok:
 		return nil, nil, false, kerr.FetchSessionIDNotFound
-	case session.epoch != q.SessionEpoch:
+	case session.busy || session.epoch != q.SessionEpoch:
 		return nil, nil, false, kerr.InvalidFetchSessionEpoch
 	case session.byID != (q.Version >= 13):
 		return nil, nil, false, kerr.FetchSessionTopicIDError
 	}
 	session.update(q)
-	session.used = c.now()
+	session.used, session.busy = c.now(), true
 	if session.epoch++; session.epoch < 0 { // wraps to 1: 0 asks for a new session
 		session.epoch = 1
 	}
 	return session, session.parts, false, nil
+}
+
+// done ends a request's use of its session.
+func (c *fetchSessions) done(s *fetchSession) {
+	if s == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.busy = false
 }
 
 // open caches a session where there is a slot, or one that was idle long enough;
@@ -103,7 +116,7 @@ func (c *fetchSessions) open(parts []*fetchPart, byID bool) *fetchSession {
 	if len(c.byID) >= c.slots && !c.evict() {
 		return nil
 	}
-	s := &fetchSession{byID: byID, epoch: 1, used: c.now(), index: make(map[fetchKey]*fetchPart, len(parts))}
+	s := &fetchSession{byID: byID, epoch: 1, used: c.now(), busy: true, index: make(map[fetchKey]*fetchPart, len(parts))}
 	for _, p := range parts {
 		if _, twice := s.index[p.fetchKey]; !twice {
 			s.index[p.fetchKey] = p

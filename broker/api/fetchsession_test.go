@@ -64,10 +64,15 @@ func TestFetchSessionLife(t *testing.T) { // KIP-227
 	if err != nil || s == nil || !full || !equal(indexes(parts), []int32{0, 1, 2}) {
 		t.Fatalf("new session: %v, parts %v, full %v, %v", s, indexes(parts), full, err)
 	}
+	c.done(s)
 	s2, parts, full, err := c.settle(fetchOf(s.id, 1, map[int32]int64{1: 9, 4: 1}, 0))
 	if err != nil || s2 != s || full || !equal(indexes(parts), []int32{1, 2, 4}) || parts[0].offset != 9 {
 		t.Fatalf("incremental: parts %v, full %v, %v", indexes(parts), full, err)
 	}
+	if _, _, _, err := c.settle(fetchOf(s.id, 2, nil)); !errors.Is(err, kerr.InvalidFetchSessionEpoch) {
+		t.Errorf("a second request beside one under way: %v", err)
+	}
+	c.done(s)
 	if _, _, _, err := c.settle(fetchOf(s.id, 1, nil)); !errors.Is(err, kerr.InvalidFetchSessionEpoch) {
 		t.Errorf("an epoch used twice: %v", err)
 	}
@@ -105,6 +110,7 @@ func TestFetchSessionSlotsAreBounded(t *testing.T) {
 func TestFetchSessionEpochWrapsToOne(t *testing.T) {
 	c := newFetchSessions(1, time.Now)
 	s, _, _, _ := c.settle(fetchOf(0, initialEpoch, map[int32]int64{0: 0}))
+	c.done(s)
 	s.epoch = 1<<31 - 1
 	if _, _, _, err := c.settle(fetchOf(s.id, 1<<31-1, nil)); err != nil || s.epoch != 1 {
 		t.Errorf("after the largest epoch comes %d, %v", s.epoch, err)
