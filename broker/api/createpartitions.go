@@ -66,10 +66,7 @@ func (s *Server) addPartitions(ctx context.Context, q *kmsg.CreatePartitionsRequ
 
 func (s *Server) assignMore(t *cluster.Topic, q *kmsg.CreatePartitionsRequestTopic, add int) ([][]int32, error) {
 	image := s.Store.Image()
-	var ids []int32
-	for _, b := range image.Brokers() {
-		ids = append(ids, b.ID)
-	}
+	ids := image.BrokerIDs()
 	if q.Assignment == nil {
 		return cluster.Assign(ids, add, min(len(t.Partitions[0].Replicas), len(ids)), len(image.Topics())+len(t.Partitions))
 	}

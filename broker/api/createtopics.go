@@ -157,10 +157,7 @@ func (s *Server) withTieringDefault(n newTopic) map[string]string {
 
 // assign chooses replicas, or checks the ones asked for.
 func (s *Server) assign(image *cluster.Image, n newTopic) ([][]int32, error) {
-	var ids []int32
-	for _, b := range image.Brokers() {
-		ids = append(ids, b.ID)
-	}
+	ids := image.BrokerIDs()
 	if n.assignment != nil {
 		return n.assignment, checkAssignment(n.assignment, ids)
 	}

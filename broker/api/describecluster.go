@@ -19,14 +19,9 @@ func (s *Server) describeCluster(c *call, q *kmsg.DescribeClusterRequest) *kmsg.
 		p.ErrorMessage = kmsg.StringPtr("this listener serves brokers, not controllers")
 		return p
 	}
-	brokers := image.Brokers()
-	for i := range brokers {
-		host, port := endpoint(&brokers[i], c.Conn)
-		if port < 0 {
-			continue
-		}
+	for _, r := range reachable(image, c.Conn) {
 		b := kmsg.NewDescribeClusterResponseBroker()
-		b.NodeID, b.Host, b.Port, b.Rack = brokers[i].ID, host, port, rack(&brokers[i])
+		b.NodeID, b.Host, b.Port, b.Rack = r.id, r.host, r.port, r.rack
 		p.Brokers = append(p.Brokers, b)
 	}
 	return p

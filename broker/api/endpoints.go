@@ -26,18 +26,28 @@ func endpoint(b *cluster.Broker, c *wire.Conn) (host string, port int32) {
 	return "", -1
 }
 
-// rack returns a broker's rack for the protocol's nullable string.
-func rack(b *cluster.Broker) *string {
-	if b.Rack == "" {
-		return nil
-	}
-	return &b.Rack
+// reached is a broker as a client is told of it.
+type reached struct {
+	id   int32
+	host string
+	port int32
+	rack *string // nil: none
 }
 
-// splitHost returns the address and port of a TCP peer.
-func splitHost(a net.Addr) (host string, port int) {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String(), t.Port
+// reachable lists the brokers that a client on connection c can reach.
+func reachable(image *cluster.Image, c *wire.Conn) []reached {
+	brokers := image.Brokers()
+	all := make([]reached, 0, len(brokers))
+	for i := range brokers {
+		host, port := endpoint(&brokers[i], c)
+		if port < 0 {
+			continue
+		}
+		r := reached{id: brokers[i].ID, host: host, port: port}
+		if brokers[i].Rack != "" {
+			r.rack = &brokers[i].Rack
+		}
+		all = append(all, r)
 	}
-	return a.String(), 0
+	return all
 }

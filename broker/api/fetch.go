@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -164,12 +163,4 @@ func (f *fetch) respond() *wire.Response {
 		parts, sent = f.session.news(parts, sent, f.full)
 	}
 	return encodeFetch(f.call, f.session.responseID(), parts, sent)
-}
-
-// fetchCode maps a read's error; an offset that nobody has is OFFSET_OUT_OF_RANGE.
-func fetchCode(err error) int16 {
-	if errors.Is(err, segment.ErrOutOfRange) {
-		return kerr.OffsetOutOfRange.Code
-	}
-	return code(err)
 }

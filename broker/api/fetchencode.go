@@ -89,7 +89,7 @@ func (e *fetchEncoder) partition(b []byte, part *fetchPart, r *fetched) []byte {
 		o.HighWatermark, o.LastStable, o.LogStart = -1, -1, -1
 	}
 	b = kbin.AppendInt32(b, part.index)
-	b = kbin.AppendInt16(b, fetchCode(r.err))
+	b = kbin.AppendInt16(b, code(r.err))
 	b = kbin.AppendInt64(b, o.HighWatermark)
 	b = kbin.AppendInt64(b, o.LastStable)
 	if e.version >= 5 {

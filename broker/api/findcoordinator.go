@@ -61,12 +61,8 @@ func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*clu
 	if index >= len(t.Partitions) { // another broker made the topic, with fewer partitions than we are set to
 		return nil, refuse(kerr.CoordinatorNotAvailable, fmt.Sprintf("%s has %d partitions and this broker counts on more; restart it", OffsetsTopic, len(t.Partitions)))
 	}
-	leader := t.Partitions[index].Leader
-	brokers := s.Store.Image().Brokers()
-	for i := range brokers {
-		if brokers[i].ID == leader {
-			return &brokers[i], nil
-		}
+	if leader, ok := s.Store.Image().Broker(t.Partitions[index].Leader); ok {
+		return leader, nil
 	}
 	return nil, kerr.CoordinatorNotAvailable
 }

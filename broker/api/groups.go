@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net"
 	"slices"
 	"time"
 
@@ -23,8 +24,10 @@ func client(c *call) coordinator.Client {
 
 // clientHost is a client's address as Kafka shows it: "/127.0.0.1".
 func clientHost(c *wire.Conn) string {
-	host, _ := splitHost(c.Remote)
-	return "/" + host
+	if t, ok := c.Remote.(*net.TCPAddr); ok {
+		return "/" + t.IP.String()
+	}
+	return "/" + c.Remote.String()
 }
 
 func (s *Server) joinGroup(c *call, q *kmsg.JoinGroupRequest) func(context.Context) (*kmsg.JoinGroupResponse, error) {

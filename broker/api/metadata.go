@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -41,14 +40,9 @@ func (s *Server) metadata(ctx context.Context, c *call, q *kmsg.MetadataRequest)
 
 // metadataCluster fills in brokers, cluster id and controller.
 func (s *Server) metadataCluster(image *cluster.Image, c *call, q *kmsg.MetadataRequest, p *kmsg.MetadataResponse) {
-	brokers := image.Brokers()
-	for i := range brokers {
-		host, port := endpoint(&brokers[i], c.Conn)
-		if port < 0 {
-			continue
-		}
+	for _, r := range reachable(image, c.Conn) {
 		b := kmsg.NewMetadataResponseBroker()
-		b.NodeID, b.Host, b.Port, b.Rack = brokers[i].ID, host, port, rack(&brokers[i])
+		b.NodeID, b.Host, b.Port, b.Rack = r.id, r.host, r.port, r.rack
 		p.Brokers = append(p.Brokers, b)
 	}
 	id := image.ClusterID()
@@ -109,7 +103,7 @@ func (s *Server) metadataTopic(image *cluster.Image, t *cluster.Topic, q *kmsg.M
 func offline(image *cluster.Image, replicas []int32) []int32 {
 	var gone []int32
 	for _, id := range replicas {
-		if !slices.ContainsFunc(image.Brokers(), func(b cluster.Broker) bool { return b.ID == id }) {
+		if _, registered := image.Broker(id); !registered {
 			gone = append(gone, id)
 		}
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -81,6 +82,24 @@ func (i *Image) ClusterID() string { return i.clusterID }
 
 // Brokers returns the registered brokers by id.
 func (i *Image) Brokers() []Broker { return i.brokers }
+
+// Broker looks a registered broker up by id.
+func (i *Image) Broker(id int32) (*Broker, bool) {
+	at, ok := slices.BinarySearchFunc(i.brokers, id, func(b Broker, id int32) int { return cmp.Compare(b.ID, id) })
+	if !ok {
+		return nil, false
+	}
+	return &i.brokers[at], true
+}
+
+// BrokerIDs returns the ids of the registered brokers, ascending.
+func (i *Image) BrokerIDs() []int32 {
+	ids := make([]int32, len(i.brokers))
+	for at := range i.brokers {
+		ids[at] = i.brokers[at].ID
+	}
+	return ids
+}
 
 // Controller returns the id of the broker that reconciles, -1: none.
 func (i *Image) Controller() int32 { return i.controller }
