@@ -76,9 +76,9 @@ func (s *shard) enter() int16 {
 
 // unload answers whoever waits and waits for the draining goroutine.
 func (s *shard) unload() {
-	s.cancel()
 	s.mu.Lock()
 	s.status = unloaded
+	s.cancel() // after the status: a load that is cut short sees why
 	for _, w := range s.waiters {
 		w.answer(w.failed(kerr.NotCoordinator.Code))
 	}
