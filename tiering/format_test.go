@@ -131,7 +131,7 @@ func TestScanRefusesWhatIsNotWholeAndContiguous(t *testing.T) {
 }
 
 func TestI15ScanNeedsNoMemoryForTheLog(t *testing.T) {
-	log, next := testLog(t, 0, 2000)
+	log, next := testLog(t, 0, 8000)
 	r := bytes.NewReader(log)
 	perRun := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
