@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -93,10 +92,6 @@ func undeleted(asked kmsg.OffsetDeleteRequestTopic, errorCode int16) kmsg.Offset
 	return to
 }
 
-// commitTimeout bounds how long a commit waits to be durable: offsets.commit.timeout.ms
-// of Kafka, 5 seconds.
-const commitTimeout = 5 * time.Second
-
 // offsetCommit splits off the partitions that do not exist, commits the rest, and
 // answers in the order of the request.
 func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context.Context) (*kmsg.OffsetCommitResponse, error) {
@@ -114,7 +109,7 @@ func (s *Server) offsetCommit(c *call, q *kmsg.OffsetCommitRequest) func(context
 	}
 	wait := s.Groups.Commit(q)
 	return func(ctx context.Context) (*kmsg.OffsetCommitResponse, error) {
-		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+		ctx, cancel := context.WithTimeout(ctx, s.Config().OffsetsCommitTimeout)
 		defer cancel()
 		p, err := wait(ctx)
 		if err != nil {

@@ -51,6 +51,7 @@ type Broker struct {
 	GroupInitialRebalanceDelay                        time.Duration
 	GroupMaxSize                                      int
 	OffsetMetadataMaxBytes                            int
+	OffsetsCommitTimeout                              time.Duration
 	OffsetsRetention, OffsetsRetentionCheckInterval   time.Duration
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16

@@ -281,22 +281,16 @@ func (g *Groups) Join(c Client, r *kmsg.JoinGroupRequest) Pending[*kmsg.JoinGrou
 // Sync handles SyncGroup v0-v5.
 func (g *Groups) Sync(_ Client, r *kmsg.SyncGroupRequest) Pending[*kmsg.SyncGroupResponse] {
 	version := r.Version
-	fail := func(code int16) *kmsg.SyncGroupResponse { return group.SyncError(version, code) }
+	fail := func(code int16) kmsg.Response { return group.SyncError(version, code) }
 	if r.Group == "" {
-		return done(fail(kerr.InvalidGroupID.Code))
+		return done(group.SyncError(version, kerr.InvalidGroupID.Code))
 	}
-	now := g.now()
-	s, code := g.enter(r.Group)
+	w, code := g.ask(r.Group, kerr.UnknownMemberID, fail, func(now int64, e *entry, t group.Ticket) group.Output {
+		return e.Sync(now, t, r)
+	})
 	if code != 0 {
-		return done(fail(code))
+		return done(group.SyncError(version, code))
 	}
-	defer s.mu.Unlock()
-	e := s.groups[r.Group]
-	if e == nil {
-		return done(fail(kerr.UnknownMemberID.Code))
-	}
-	w := s.ticket(func(code int16) kmsg.Response { return fail(code) })
-	s.step(now, e, e.Sync(now, w.ticket, r))
 	return await[*kmsg.SyncGroupResponse](w, nil)
 }
 
@@ -433,7 +427,9 @@ func (g *Groups) Delete(r *kmsg.DeleteGroupsRequest) Pending[*kmsg.DeleteGroupsR
 	for i, id := range r.Groups {
 		answer := kmsg.NewDeleteGroupsResponseGroup()
 		answer.Group = id
-		waiters[i], answer.ErrorCode = g.delete(id)
+		waiters[i], answer.ErrorCode = g.ask(id, kerr.GroupIDNotFound, nil, func(now int64, e *entry, t group.Ticket) group.Output {
+			return e.Delete(now, t)
+		})
 		response.Groups = append(response.Groups, answer)
 	}
 	return func(ctx context.Context) (*kmsg.DeleteGroupsResponse, error) {
@@ -451,42 +447,22 @@ func (g *Groups) Delete(r *kmsg.DeleteGroupsRequest) Pending[*kmsg.DeleteGroupsR
 	}
 }
 
-func (g *Groups) delete(id string) (*waiter, int16) {
-	now := g.now()
-	s, code := g.enter(id)
-	if code != 0 {
-		return nil, code
-	}
-	defer s.mu.Unlock()
-	e := s.groups[id]
-	if e == nil {
-		return nil, kerr.GroupIDNotFound.Code
-	}
-	w := s.ticket(nil)
-	s.step(now, e, e.Delete(now, w.ticket))
-	return w, 0
-}
-
 // DeleteOffsets handles OffsetDelete v0. Topics that do not exist are for the caller
 // to answer.
 func (g *Groups) DeleteOffsets(r *kmsg.OffsetDeleteRequest) Pending[*kmsg.OffsetDeleteResponse] {
-	fail := func(code int16) *kmsg.OffsetDeleteResponse { return group.DeleteOffsetsError(r, code) }
+	fail := func(code int16) kmsg.Response { return group.DeleteOffsetsError(r, code) }
 	if r.Group == "" {
-		return done(fail(kerr.InvalidGroupID.Code))
+		return done(group.DeleteOffsetsError(r, kerr.InvalidGroupID.Code))
 	}
-	now := g.now()
-	s, code := g.enter(r.Group)
+	w, code := g.ask(r.Group, kerr.GroupIDNotFound, fail, func(now int64, e *entry, t group.Ticket) group.Output {
+		return e.DeleteOffsets(now, t, r)
+	})
 	if code != 0 {
-		return done(fail(code))
+		return done(group.DeleteOffsetsError(r, code))
 	}
-	defer s.mu.Unlock()
-	e := s.groups[r.Group]
-	if e == nil {
-		return done(fail(kerr.GroupIDNotFound.Code))
-	}
-	w := s.ticket(func(code int16) kmsg.Response { return fail(code) })
-	s.step(now, e, e.DeleteOffsets(now, w.ticket, r))
-	return await(w, func() *kmsg.OffsetDeleteResponse { return fail(kerr.CoordinatorNotAvailable.Code) })
+	return await(w, func() *kmsg.OffsetDeleteResponse {
+		return group.DeleteOffsetsError(r, kerr.CoordinatorNotAvailable.Code)
+	})
 }
 
 // DropTopic removes the committed offsets of a deleted topic from the groups that are
@@ -526,4 +502,23 @@ func (g *Groups) enter(groupID string) (*shard, int16) {
 		return nil, code
 	}
 	return s, 0
+}
+
+// ask lets a group decide a request that it may answer later. fail makes the answer
+// from a code; nil: the code is the answer. Where there is no group to ask, which
+// missing is the code for, or it is not ours to ask, the code says so.
+func (g *Groups) ask(groupID string, missing *kerr.Error, fail func(code int16) kmsg.Response, decide func(int64, *entry, group.Ticket) group.Output) (*waiter, int16) {
+	now := g.now()
+	s, code := g.enter(groupID)
+	if code != 0 {
+		return nil, code
+	}
+	defer s.mu.Unlock()
+	e := s.groups[groupID]
+	if e == nil {
+		return nil, missing.Code
+	}
+	w := s.ticket(fail)
+	s.step(now, e, decide(now, e, w.ticket))
+	return w, 0
 }
