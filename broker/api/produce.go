@@ -141,7 +141,7 @@ func (s *Server) producePartition(c *call, t *kmsg.ProduceRequestTopic, index in
 		p.BaseOffset, p.LogAppendTime, p.LogStartOffset = r.appended.BaseOffset, r.appended.LogAppendTime, r.appended.LogStart
 		return p
 	}
-	p.ErrorCode, p.ErrorMessage = code(r.err), text(r.err)
+	p.ErrorCode, p.ErrorMessage, p.ErrorRecords = code(r.err), text(r.err), errorRecords(r.err)
 	p.BaseOffset, p.LogAppendTime, p.LogStartOffset = -1, -1, -1
 	if errors.Is(r.err, partition.ErrNotEnoughReplicas) && r.appended.NextOffset > 0 {
 		p.ErrorCode = kerr.NotEnoughReplicasAfterAppend.Code
@@ -153,4 +153,23 @@ func (s *Server) producePartition(c *call, t *kmsg.ProduceRequestTopic, index in
 		}
 	}
 	return p
+}
+
+// errorRecords names the records for which a batch was refused (KIP-467).
+func errorRecords(err error) []kmsg.ProduceResponseTopicPartitionErrorRecord {
+	var refused *batch.RecordErrors
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	var named []kmsg.ProduceResponseTopicPartitionErrorRecord
+	name := func(indexes []int32, reason string) {
+		for _, i := range indexes {
+			e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+			e.RelativeOffset, e.ErrorMessage = i, &reason
+			named = append(named, e)
+		}
+	}
+	name(refused.Unkeyed, "a compacted topic does not accept a record without key")
+	name(refused.Mistimed, fmt.Sprintf("the timestamp is not within [%d, %d]", refused.Oldest, refused.Newest))
+	return named
 }

@@ -114,20 +114,17 @@ func checkRecords(b Batch, r *Rules) (maxTimestamp int64, err error) {
 		c.oldest, c.newest = subSaturated(r.Now, r.TimestampBeforeMax), addSaturated(r.Now, r.TimestampAfterMax)
 	}
 	maxTimestamp = noTimestamp
-	var unkeyed, mistimed error // of the first record each
+	var refused *RecordErrors
 	for i := range b.Count() {
 		timestamp, fault := c.next(i)
 		switch {
 		case fault == nil:
 			maxTimestamp = max(maxTimestamp, timestamp)
-		case errors.Is(fault, errUnkeyed):
-			if unkeyed == nil {
-				unkeyed = fmt.Errorf("%w: record %d: a compacted topic does not accept a record without key", ErrInvalid, i)
+		case errors.Is(fault, errUnkeyed), errors.Is(fault, errMistimed):
+			if refused == nil {
+				refused = &RecordErrors{Oldest: c.oldest, Newest: c.newest}
 			}
-		case errors.Is(fault, errMistimed):
-			if mistimed == nil {
-				mistimed = fmt.Errorf("%w: record %d: timestamp %d is not within [%d, %d]", ErrTimestamp, i, timestamp, c.oldest, c.newest)
-			}
+			refused.add(i, fault)
 		default:
 			return 0, fault
 		}
@@ -135,10 +132,10 @@ func checkRecords(b Batch, r *Rules) (maxTimestamp int64, err error) {
 	if err := in.end(); err != nil {
 		return 0, err
 	}
-	if mistimed != nil {
-		return 0, mistimed
+	if refused != nil {
+		return 0, refused
 	}
-	return maxTimestamp, unkeyed
+	return maxTimestamp, nil
 }
 
 func addSaturated(a, b int64) int64 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -193,6 +194,34 @@ func TestValidateTimestampsLikeLogValidator(t *testing.T) {
 			if err := Validate(build(t, o, records...), &c.rules); !errors.Is(err, c.want) {
 				t.Errorf("%s, %s: %v, want %v", c.name, codec, err, c.want)
 			}
+		}
+	}
+}
+
+func TestValidateNamesTheRecordsRefusedKIP467(t *testing.T) {
+	const now, day = 1_700_000_000_000, 86_400_000
+	good := Record{Timestamp: now, Key: []byte("k")}
+	late, early := Record{Timestamp: now + 2*day, Key: []byte("k")}, Record{Timestamp: now - 2*day, Key: []byte("k")}
+	unkeyed := Record{Timestamp: now}
+	for _, c := range []struct {
+		name              string
+		records           []Record
+		kind              error
+		unkeyed, mistimed []int32
+	}{
+		{"no key", []Record{good, unkeyed, good, unkeyed}, ErrInvalid, []int32{1, 3}, nil},
+		{"out of range", []Record{late, good, early}, ErrTimestamp, nil, []int32{0, 2}},
+		{"both: the timestamp decides", []Record{unkeyed, good, late}, ErrTimestamp, []int32{0}, []int32{2}},
+	} {
+		rules := Rules{Now: now, TimestampBeforeMax: day, TimestampAfterMax: day, Compacted: true, MaxDecompressed: 1 << 20}
+		err := Validate(build(t, NoProducer, c.records...), &rules)
+		var refused *RecordErrors
+		if !errors.As(err, &refused) || !errors.Is(err, c.kind) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.kind)
+			continue
+		}
+		if !slices.Equal(refused.Unkeyed, c.unkeyed) || !slices.Equal(refused.Mistimed, c.mistimed) {
+			t.Errorf("%s: no key %d, out of range %d", c.name, refused.Unkeyed, refused.Mistimed)
 		}
 	}
 }

@@ -111,6 +111,9 @@ func TestBadRecords(t *testing.T) {
 				if !slices.Contains(c.want, p.ErrorCode) || p.BaseOffset != -1 {
 					t.Errorf("%d bytes: %s at offset %d, want one of %d", len(c.records), errorName(p.ErrorCode), p.BaseOffset, c.want)
 				}
+				if p.ErrorCode == timestamp && (len(p.ErrorRecords) != 1 || p.ErrorRecords[0].RelativeOffset != 0) {
+					t.Errorf("records to blame: %+v, want the first (KIP-467)", p.ErrorRecords)
+				}
 			})
 		}
 		for range 20 { // bombs at once, on several connections
