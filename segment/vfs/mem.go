@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -42,7 +43,7 @@ func (o Op) Mutates() bool {
 	return true
 }
 
-// Mem is a file system in memory that can be crashed. Each file has the bytes that
+// Mem is a file system in memory that can be crashed, broken, filled and slowed down. Each file has the bytes that
 // its users see and the bytes that the disk holds; each directory has the names that
 // its users see and the changes of names that the disk has not seen.
 //
@@ -51,19 +52,33 @@ func (o Op) Mutates() bool {
 // was synced and a prefix of the changes since, as a journalling file system does.
 // A failed Sync leaves its bytes readable, clean and not durable (fsyncgate).
 type Mem struct {
-	mu       sync.Mutex
-	root     *memDir
-	locks    map[string]bool
-	capacity int64 // bytes, 0: unlimited
-	used     int64
-	fault    func(op Op, path string, n int) error
-	ops      int
-	now      func() time.Time
+	mu     sync.Mutex
+	root   *memDir
+	locks  map[string]bool
+	disk   *budget            // of all files outside of the mounts
+	mounts map[string]*budget // by directory
+	fault  func(op Op, path string, n int) error
+	rules  []*rule // of Inject
+	ops    int
+	now    func() time.Time
 }
 
-// blockSize is what a crash keeps or loses as a whole. Half a sector: small, so that
-// a batch of a few hundred bytes can be torn.
-const blockSize = 256
+// budget is the space of one disk.
+type budget struct {
+	capacity int64 // bytes, 0: unlimited
+	used     int64
+}
+
+func (b *budget) left() int64 {
+	if b.capacity == 0 {
+		return 1 << 40
+	}
+	return max(0, b.capacity-b.used)
+}
+
+// blockSize is what a crash keeps or loses as a whole: a sector, the unit that disks
+// write atomically.
+const blockSize = 512
 
 type memDir struct {
 	entries map[string]any // *memDir or *memInode, as users see it
@@ -81,6 +96,7 @@ type memInode struct {
 	data     []byte
 	durable  []byte
 	dirty    int64 // bytes from here on are not yet durable; len(data) when clean
+	disk     *budget
 	modified time.Time
 }
 
@@ -94,7 +110,7 @@ type memFile struct {
 
 // NewMem returns an empty file system without limits.
 func NewMem() *Mem {
-	return &Mem{root: newMemDir(), locks: map[string]bool{}, now: func() time.Time { return time.Time{} }}
+	return &Mem{root: newMemDir(), locks: map[string]bool{}, disk: &budget{}, mounts: map[string]*budget{}, now: func() time.Time { return time.Time{} }}
 }
 
 func newMemDir() *memDir { return &memDir{entries: map[string]any{}, durable: map[string]any{}} }
@@ -112,8 +128,43 @@ func (m *Mem) SetFault(fault func(op Op, path string, n int) error) {
 }
 
 // SetCapacity limits the sum of all file sizes in bytes; 0 lifts the limit. A write
-// beyond it is cut short with ENOSPC.
-func (m *Mem) SetCapacity(bytes int64) { m.mu.Lock(); m.capacity = bytes; m.mu.Unlock() }
+// beyond it is cut short with ENOSPC. Removing and cutting files makes room.
+func (m *Mem) SetCapacity(bytes int64) { m.mu.Lock(); m.disk.capacity = bytes; m.mu.Unlock() }
+
+// Mount makes dir a disk of its own, of capacity bytes (0: unlimited): it fills up and
+// is synced (SyncAll) by itself. The directory is made, and should be empty. A second
+// call changes the capacity.
+func (m *Mem) Mount(dir string, capacity int64) error {
+	dir = filepath.Clean(dir)
+	if err := m.MkdirAll(dir); err != nil {
+		return err
+	}
+	// A mount point is there after any crash.
+	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if err := m.SyncDir(filepath.Dir(at)); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mounts[dir] == nil {
+		m.mounts[dir] = &budget{}
+	}
+	m.mounts[dir].capacity = capacity
+	return nil
+}
+
+// mount returns the disk that holds name, and where it is mounted. Caller holds mu.
+func (m *Mem) mount(name string) (string, *budget) {
+	for name = filepath.Clean(name); ; name = filepath.Dir(name) {
+		if b := m.mounts[name]; b != nil {
+			return name, b
+		}
+		if parent := filepath.Dir(name); parent == name {
+			return name, m.disk
+		}
+	}
+}
 
 // Ops returns the number of operations so far.
 func (m *Mem) Ops() int { m.mu.Lock(); defer m.mu.Unlock(); return m.ops }
@@ -127,20 +178,33 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 	c := NewMem()
 	c.now = m.now
 	c.root = m.root.crash(r, map[*memInode]*memInode{})
-	c.used = c.root.size()
+	c.root.settle(c.disk)
 	return c
 }
 
-func (d *memDir) size() (n int64) {
+// settle puts all files of a tree on one disk.
+func (d *memDir) settle(disk *budget) {
 	for _, node := range d.entries {
 		switch node := node.(type) {
 		case *memDir:
-			n += node.size()
+			node.settle(disk)
 		case *memInode:
-			n += int64(len(node.data))
+			node.disk = disk
+			disk.used += int64(len(node.data))
 		}
 	}
-	return n
+}
+
+// free gives back the space of all files of a tree.
+func (d *memDir) free() {
+	for _, node := range d.entries {
+		switch node := node.(type) {
+		case *memDir:
+			node.free()
+		case *memInode:
+			node.disk.used -= int64(len(node.data))
+		}
+	}
 }
 
 func (d *memDir) crash(r *rand.Rand, seen map[*memInode]*memInode) *memDir {
@@ -255,12 +319,23 @@ func (m *Mem) step(op Op, path string) error {
 	m.mu.Lock()
 	m.ops++
 	n, fault := m.ops, m.fault
+	hits := m.hits(op, path)
 	m.mu.Unlock()
-	if fault == nil {
-		return nil
+	if fault != nil {
+		if err := fault(op, path, n); err != nil {
+			return memError(op, path, err)
+		}
 	}
-	if err := fault(op, path, n); err != nil {
-		return &fs.PathError{Op: string(op), Path: path, Err: err}
+	for _, f := range hits {
+		if f.Wait != nil {
+			f.Wait()
+		}
+		if f.Lie {
+			return errLie
+		}
+		if f.Err != nil {
+			return memError(op, path, f.Err)
+		}
 	}
 	return nil
 }
@@ -284,6 +359,9 @@ func (m *Mem) find(name string) (dir *memDir, base string, node any) {
 }
 
 func memError(op Op, name string, err error) error {
+	if (op == OpSync || op == OpSyncDir || op == OpSyncAll) && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrSync, err)
+	}
 	return &fs.PathError{Op: string(op), Path: name, Err: err}
 }
 
@@ -301,7 +379,8 @@ func (m *Mem) Create(name string) (File, error) {
 	if node != nil {
 		return nil, memError(OpCreate, name, fs.ErrExist)
 	}
-	f := &memInode{modified: m.now()}
+	_, disk := m.mount(name)
+	f := &memInode{modified: m.now(), disk: disk}
 	dir.change([]string{base}, f)
 	return &memFile{m: m, node: f, name: name}, nil
 }
@@ -340,9 +419,9 @@ func (m *Mem) remove(name string, all bool) error {
 		if len(node.entries) > 0 && !all {
 			return memError(OpRemove, name, syscall.ENOTEMPTY)
 		}
-		m.used -= node.size()
+		node.free()
 	case *memInode:
-		m.used -= int64(len(node.data))
+		node.disk.used -= int64(len(node.data))
 	}
 	dir.change([]string{base}, nil)
 	return nil
@@ -370,7 +449,7 @@ func (m *Mem) Rename(oldName, newName string) error {
 		return memError(OpRename, oldName, syscall.EXDEV)
 	}
 	if f, ok := replaced.(*memInode); ok {
-		m.used -= int64(len(f.data))
+		f.disk.used -= int64(len(f.data))
 	}
 	dir.change([]string{to, from}, node, nil)
 	return nil
@@ -465,7 +544,7 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 // SyncDir implements FS.
 func (m *Mem) SyncDir(name string) error {
 	if err := m.step(OpSyncDir, name); err != nil {
-		return err
+		return unlessLie(err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -478,16 +557,25 @@ func (m *Mem) SyncDir(name string) error {
 	return nil
 }
 
-// SyncAll implements FS; the file system is one, whatever dir.
+// SyncAll implements FS: of the disk that holds dir, and of those mounted below.
 func (m *Mem) SyncAll(dir string) error {
 	err := m.step(OpSyncAll, dir)
+	if errors.Is(err, errLie) {
+		return nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	root := m.root
+	if at, _ := m.mount(dir); at != "/" {
+		if _, _, node := m.find(at); node != nil {
+			root = node.(*memDir)
+		}
+	}
 	if err != nil {
-		m.root.cleanAll()
+		root.cleanAll()
 		return err
 	}
-	m.root.syncAll()
+	root.syncAll()
 	return nil
 }
 
@@ -520,13 +608,11 @@ func (m *Mem) Lock(name string) (io.Closer, error) {
 }
 
 // Free implements FS.
-func (m *Mem) Free(string) (int64, error) {
+func (m *Mem) Free(dir string) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.capacity == 0 {
-		return 1 << 40, nil
-	}
-	return max(0, m.capacity-m.used), nil
+	_, disk := m.mount(dir)
+	return disk.left(), nil
 }
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
@@ -558,8 +644,8 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		p = p[:len(p)/2]
 	}
-	if grow := off + int64(len(p)) - int64(len(f.node.data)); f.m.capacity > 0 && grow > 0 {
-		if short := grow - (f.m.capacity - f.m.used); short > 0 {
+	if grow := off + int64(len(p)) - int64(len(f.node.data)); grow > 0 {
+		if short := grow - f.node.disk.left(); short > 0 {
 			p = p[:max(0, int64(len(p))-short)]
 			if err == nil {
 				err = memError(OpWrite, f.name, syscall.ENOSPC)
@@ -573,7 +659,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if grow := end - int64(len(f.node.data)); grow > 0 {
 		f.node.dirty = min(f.node.dirty, int64(len(f.node.data)))
 		f.node.data = append(f.node.data, make([]byte, grow)...)
-		f.m.used += grow
+		f.node.disk.used += grow
 	}
 	f.node.dirty = min(f.node.dirty, off)
 	f.node.modified = f.m.now()
@@ -582,6 +668,9 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *memFile) Sync() error {
 	err := f.m.step(OpSync, f.name)
+	if errors.Is(err, errLie) {
+		return nil
+	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if err != nil {
@@ -599,7 +688,7 @@ func (f *memFile) Truncate(size int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	old := int64(len(f.node.data))
-	f.m.used += size - old
+	f.node.disk.used += size - old
 	if size > old {
 		f.node.data = append(f.node.data, make([]byte, size-old)...)
 	}

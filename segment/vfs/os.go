@@ -48,6 +48,14 @@ func pathError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
+// syncError is pathError for a sync.
+func syncError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return pathError(op, name, fmt.Errorf("%w: %w", ErrSync, err))
+}
+
 func (o *OS) open(name string, flags int) (File, error) {
 	var fd int
 	// O_NONBLOCK: opening a FIFO must not wait for its other end.
@@ -111,7 +119,7 @@ func (o *OS) SyncDir(dir string) error {
 		return err
 	}
 	err = retry(func() error { return unix.Fsync(fd) })
-	return errors.Join(pathError("fsync", dir, err), pathError("close", dir, unix.Close(fd)))
+	return errors.Join(syncError("fsync", dir, err), pathError("close", dir, unix.Close(fd)))
 }
 
 func openDir(dir string) (fd int, err error) {
@@ -140,7 +148,7 @@ func (o *OS) SyncAll(dir string) error {
 		o.dirs[dir] = fd
 	}
 	o.mu.Unlock()
-	return pathError("syncfs", dir, retry(func() error { return unix.Syncfs(fd) }))
+	return syncError("syncfs", dir, retry(func() error { return unix.Syncfs(fd) }))
 }
 
 // osLock is a held flock(2): it goes with the descriptor, so also with the process.
@@ -207,7 +215,7 @@ func (f *osFile) WriteAt(p []byte, off int64) (n int, err error) {
 }
 
 func (f *osFile) Sync() error {
-	return pathError("fdatasync", f.name, retry(func() error { return unix.Fdatasync(f.fd) }))
+	return syncError("fdatasync", f.name, retry(func() error { return unix.Fdatasync(f.fd) }))
 }
 
 func (f *osFile) Truncate(size int64) error {

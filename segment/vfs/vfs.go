@@ -5,7 +5,8 @@
 // Durability is explicit. A write is durable once Sync of its file, or SyncAll of
 // its file system, has returned nil; a created, renamed or removed name is durable
 // once SyncDir of its directory has returned nil. After a failed Sync nothing is
-// known of the file, and no caller tries again (fsyncgate).
+// known of the file, and no caller tries again (fsyncgate): its error is told from all
+// others by ErrSync.
 package vfs
 
 import (
@@ -69,6 +70,9 @@ type FS interface {
 
 // ErrLocked says that another process or holder has the lock.
 var ErrLocked = errors.New("file is locked")
+
+// ErrSync is in the error of every sync that was tried and failed, whatever its cause.
+var ErrSync = errors.New("sync failed")
 
 // Preallocator is a File that can set blocks aside: Preallocate reserves space up
 // to size bytes without changing the file's size, and Truncate gives back what lies

@@ -112,7 +112,7 @@ func TestCrashKeepsWhatWasSyncedAndNothingElseForSure(t *testing.T) {
 		} else {
 			kept++
 		}
-		if k := m.Crash(nil); k.root.size() != 3000 {
+		if k := m.Crash(nil); k.disk.used != 3000 {
 			t.Fatal("a kill lost bytes")
 		}
 	}
@@ -151,5 +151,104 @@ func TestFailedSyncIsNotMadeGoodByTheNext(t *testing.T) {
 	}
 	if !gone {
 		t.Fatal("a failed sync was made good")
+	}
+}
+
+func TestInjectedFaultsHitWhatTheyName(t *testing.T) {
+	m := NewMem()
+	check := func(what string, err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	m.MkdirAll("/a")
+	m.MkdirAll("/b")
+	a, _ := m.Create("/a/0.log")
+	b, _ := m.Create("/b/0.log")
+	write := func(f File) error { _, err := f.WriteAt([]byte("0123"), 0); return err }
+	for _, pattern := range []string{"/a", "/a/", "/a/0.log", "/a/*.log", "/?/0.log"} {
+		heal := m.Inject(Fault{Op: OpWrite, Path: pattern, Err: syscall.EIO})
+		check(pattern, write(a), syscall.EIO)
+		if pattern != "/?/0.log" {
+			check(pattern+" elsewhere", write(b), nil)
+		}
+		check(pattern+" other operation", a.Sync(), nil)
+		heal()
+		check(pattern+" healed", write(a), nil)
+	}
+	m.Inject(Fault{Op: OpWrite, Path: "*.log", Skip: 1, Times: 2, Err: syscall.ENOSPC})
+	for i, want := range []error{nil, syscall.ENOSPC, syscall.ENOSPC, nil} {
+		check("write "+string(rune('0'+i)), write(b), want)
+	}
+	waited := 0
+	heal := m.Inject(Fault{Op: OpRead, Wait: func() { waited++ }})
+	a.ReadAt(make([]byte, 4), 0)
+	heal()
+	a.ReadAt(make([]byte, 4), 0)
+	if waited != 1 {
+		t.Errorf("a slow disk was waited for %d times, want 1", waited)
+	}
+}
+
+// A disk that lies loses what it said was safe, and keeps it over a mere kill.
+func TestLyingSyncMakesNothingDurable(t *testing.T) {
+	m := NewMem()
+	f, _ := m.Create("/f")
+	m.SyncDir("/")
+	heal := m.Inject(Fault{Lie: true})
+	f.WriteAt([]byte("x"), 0)
+	if err := errors.Join(f.Sync(), m.SyncAll("/"), m.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	size := func(m *Mem) int64 { i, _ := m.Stat("/f"); return i.Size() }
+	lost := 0
+	for seed := range uint64(20) {
+		lost += 1 - int(size(m.Crash(rand.New(rand.NewPCG(seed, 0)))))
+	}
+	if lost == 0 || size(m.Crash(nil)) != 1 {
+		t.Errorf("lost %d of 20 at power cuts, %d bytes left by a kill", lost, size(m.Crash(nil)))
+	}
+	heal()
+	f.Sync()
+	for seed := range uint64(20) {
+		if size(m.Crash(rand.New(rand.NewPCG(seed, 0)))) != 1 {
+			t.Fatal("an honest sync later saves what only a lie covered")
+		}
+	}
+}
+
+func TestMountsFillUpAndSyncByThemselves(t *testing.T) {
+	m := NewMem()
+	m.Mount("/a", 100)
+	m.Mount("/b", 100)
+	a, _ := m.Create("/a/f")
+	b, _ := m.Create("/b/f")
+	if n, err := a.WriteAt(make([]byte, 150), 0); n != 100 || !errors.Is(err, syscall.ENOSPC) || !Full(err) || Broken(err) {
+		t.Fatal(n, err)
+	}
+	if n, err := b.WriteAt(make([]byte, 60), 0); n != 60 || err != nil {
+		t.Fatal(n, err)
+	}
+	m.SyncAll("/b")
+	heal := m.Inject(Fault{Op: OpSyncAll, Path: "/a", Err: syscall.ENOSPC})
+	if err := m.SyncAll("/a"); !errors.Is(err, ErrSync) || Full(err) || !Broken(err) {
+		t.Fatalf("a failed sync is a broken disk, not a full one: %v", err)
+	}
+	heal()
+	for seed := range uint64(20) {
+		c := m.Crash(rand.New(rand.NewPCG(seed, 1)))
+		if i, err := c.Stat("/b/f"); err != nil || i.Size() != 60 {
+			t.Fatal(i, err)
+		}
+	}
+	for _, make := range []func() error{func() error { return a.Truncate(40) }, func() error { return m.Remove("/a/f") }} {
+		before, _ := m.Free("/a")
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		if after, _ := m.Free("/a/x"); after <= before {
+			t.Fatalf("%d bytes free, then %d", before, after)
+		}
 	}
 }
