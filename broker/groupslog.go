@@ -13,8 +13,8 @@ import (
 type groupsLog struct{ *partition.Partition }
 
 // Append implements coordinator.Log.
-func (l groupsLog) Append(leaderEpoch int32, records []batch.Record) (func(context.Context) error, error) {
-	b, err := batch.NoProducer.Build(0, leaderEpoch, records)
+func (l groupsLog) Append(leaderEpoch int32, w coordinator.Write) (func(context.Context) error, error) {
+	b, err := w.Build(0, leaderEpoch, w.Records)
 	if err != nil {
 		return nil, err
 	}

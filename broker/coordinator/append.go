@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 
-	"github.com/varvelog/varve/broker/coordinator/group"
 	"github.com/varvelog/varve/segment/batch"
 )
 
@@ -15,16 +14,14 @@ const maxBatchBytes = 256 << 10
 // recordOverhead is more than the fields of a record beside key and value take.
 const recordOverhead = 32
 
-// decision is what a group decided.
-type decision struct {
-	e   *entry
-	out group.Output
-}
-
-// share is an append of a group that waits for the batches its records are in.
+// share is what one step of a machine writes, until the fate of the batches that its
+// records are in is known.
 type share struct {
-	e    *entry
-	a    group.Append
+	Write
+	// told hears once, under the shard's lock, what became of the records: 0, or the code
+	// to answer.
+	told func(now int64, code int16)
+
 	left int   // batches that are not decided yet
 	code int16 // of the first batch that failed
 }
@@ -36,74 +33,60 @@ type flight struct {
 	shares []*share
 }
 
-func (s *shard) carryOut(now int64, e *entry, out group.Output) {
-	for _, r := range out.Replies {
-		if w := s.waiters[r.Ticket]; w != nil { // else its connection has gone
-			delete(s.waiters, r.Ticket)
-			w.answer(r)
-		}
-	}
-	if len(out.Appends) > 0 {
-		s.append(now, []decision{{e: e, out: out}})
-	}
-}
-
-// carryOutAll carries out the decisions of several groups; their records share
-// batches.
-func (s *shard) carryOutAll(now int64, all []decision) {
-	for _, d := range all {
-		s.carryOut(now, d.e, group.Output{Replies: d.out.Replies})
-	}
-	s.append(now, all)
-	for _, d := range all {
-		s.settle(now, d.e)
-	}
-}
-
-// append writes the records of the decisions, in order, in as few batches as their
-// size allows. Groups whose records cannot be written learn it at once.
-func (s *shard) append(now int64, all []decision) {
+// append writes the records of the shares, in order, in as few batches as their size and
+// their producers allow. Shares whose records cannot be written are told at once. The
+// caller holds the lock.
+func (c *core) append(now int64, shares ...*share) {
 	var (
-		records []batch.Record
-		size    int
-		f       = &flight{}
-		failed  []*share
+		w      Write
+		size   int
+		f      = &flight{}
+		failed []*share
 	)
 	flush := func() {
-		if len(records) == 0 {
+		if len(w.Records) == 0 {
 			return
 		}
-		wait, err := s.log.Append(s.epoch, records)
+		wait, err := c.log.Append(c.epoch, w)
 		if err == nil {
 			f.wait = wait
-			s.queue = append(s.queue, f)
+			c.queue = append(c.queue, f)
 		} else {
 			failed = append(failed, f.decided(errorCode(err))...)
 		}
-		records, size, f = nil, 0, &flight{}
+		w.Records, size, f = nil, 0, &flight{}
 	}
-	for _, d := range all {
-		for _, a := range d.out.Appends {
-			sh := &share{e: d.e, a: a}
-			for _, r := range a.Records {
-				n := len(r.Key) + len(r.Value) + recordOverhead
-				if size+n > maxBatchBytes {
-					flush()
-				}
-				size += n
-				records = append(records, r)
-				f.add(sh)
+	for _, sh := range shares {
+		for _, r := range sh.Records {
+			n := len(r.Key) + len(r.Value) + recordOverhead
+			if size+n > maxBatchBytes || !w.joins(sh.Write) {
+				flush()
 			}
+			if len(w.Records) == 0 {
+				w = Write{Builder: sh.Builder, TransactionVersion: sh.TransactionVersion}
+			}
+			size += n
+			w.Records = append(w.Records, r)
+			f.add(sh)
 		}
 	}
 	flush()
-	if len(s.queue) > 0 && s.drained == nil {
-		s.startDraining()
+	if len(c.queue) > 0 && !c.draining {
+		c.draining = true
+		c.running.Go(c.drain)
 	}
 	for _, sh := range failed {
-		s.step(now, sh.e, sh.e.Appended(now, sh.a, sh.code))
+		sh.told(now, sh.code)
 	}
 }
+
+// joins tells whether the records of other may share a batch with those of w.
+func (w Write) joins(other Write) bool {
+	return w.Builder == other.Builder && !w.Control
+}
+
+// plain is records of no producer.
+func plain(records []batch.Record) Write { return Write{Builder: batch.NoProducer, Records: records} }
 
 // add notes that the batch has records of sh.
 func (f *flight) add(sh *share) {
@@ -113,7 +96,7 @@ func (f *flight) add(sh *share) {
 	}
 }
 
-// decided returns the appends whose fate is known with this batch's.
+// decided returns the shares whose fate is known with this batch's.
 func (f *flight) decided(code int16) (known []*share) {
 	for _, sh := range f.shares {
 		if sh.code == 0 {
@@ -126,35 +109,24 @@ func (f *flight) decided(code int16) (known []*share) {
 	return known
 }
 
-// startDraining starts the goroutine that waits for appends. unload waits for it.
-func (s *shard) startDraining() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
-	s.drained = make(chan struct{})
-	go s.drain(ctx, cancel, s.drained)
-}
-
-// drain tells the groups the fate of their appends, in the order of the log, until
-// there are none.
-func (s *shard) drain(ctx context.Context, cancel context.CancelFunc, drained chan struct{}) {
-	defer close(drained)
-	defer cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.status == active && len(s.queue) > 0 {
-		f := s.queue[0]
-		s.mu.Unlock()
-		err := f.wait(ctx)
-		s.mu.Lock()
-		if s.status != active {
+// drain tells the shares their fate, in the order of the log, until there are none.
+func (c *core) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.status == active && len(c.queue) > 0 {
+		f := c.queue[0]
+		c.mu.Unlock()
+		err := f.wait(c.life)
+		c.mu.Lock()
+		if c.status != active {
 			return
 		}
-		s.queue[0] = nil
-		s.queue = s.queue[1:]
-		now := s.g.now()
+		c.queue[0] = nil
+		c.queue = c.queue[1:]
+		now := c.now()
 		for _, sh := range f.decided(errorCode(err)) {
-			s.step(now, sh.e, sh.e.Appended(now, sh.a, sh.code))
+			sh.told(now, sh.code)
 		}
 	}
-	s.drained = nil
+	c.draining = false
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -49,21 +46,13 @@ type Options struct {
 const defaultRetentionCheck = 10 * time.Minute
 
 // Groups is the group coordinator of this broker.
-//
-// Lock order: mu before a shard's mu; no two shards' at once.
 type Groups struct {
-	o       Options
-	limits  group.Limits
-	changed chan struct{}
-	// next is when the next Tick is wanted, ms; MaxInt64: not yet. While ticking is set
-	// the running Tick reports it, and nobody needs to be signalled.
-	next    atomic.Int64
-	ticking atomic.Bool
+	o      Options
+	limits group.Limits
+	alarm  *alarm
+	table  table[*shard]
 
 	random sync.Mutex // guards o.Rand
-
-	mu     sync.RWMutex
-	shards map[int32]*shard // guarded by mu
 }
 
 // NewGroups makes a coordinator of no partitions.
@@ -71,7 +60,7 @@ func NewGroups(o Options) *Groups {
 	if o.RetentionCheck <= 0 {
 		o.RetentionCheck = defaultRetentionCheck
 	}
-	g := &Groups{
+	return &Groups{
 		o: o,
 		limits: group.Limits{
 			InitialRebalanceDelay: o.InitialRebalanceDelay.Milliseconds(),
@@ -79,35 +68,12 @@ func NewGroups(o Options) *Groups {
 			OffsetMetadataMax:     o.OffsetMetadataMax,
 			OffsetsRetention:      o.OffsetsRetention.Milliseconds(),
 		},
-		changed: make(chan struct{}, 1),
-		shards:  map[int32]*shard{},
+		alarm: newAlarm(),
 	}
-	g.next.Store(math.MaxInt64)
-	return g
 }
 
-// PartitionFor returns the partition of __consumer_offsets that a group lives in:
-// abs(javaHash(group)) mod partitions, as in Kafka.
-func (g *Groups) PartitionFor(groupID string) int32 {
-	h := int64(javaHash(groupID))
-	if h == math.MinInt32 {
-		h = 0 // Kafka's abs of what has no positive
-	}
-	return int32(max(h, -h) % int64(max(g.o.Partitions, 1)))
-}
-
-// javaHash is java.lang.String.hashCode, over UTF-16 units.
-func javaHash(s string) int32 {
-	var h int32
-	for _, r := range s {
-		if hi, lo := utf16.EncodeRune(r); r > 0xffff {
-			h = 31*(31*h+hi) + lo
-		} else {
-			h = 31*h + r
-		}
-	}
-	return h
-}
+// PartitionFor returns the partition of __consumer_offsets that a group lives in.
+func (g *Groups) PartitionFor(groupID string) int32 { return partitionFor(groupID, g.o.Partitions) }
 
 // Load makes this broker the coordinator of a partition's groups. Until it has read
 // the log, requests for them answer COORDINATOR_LOAD_IN_PROGRESS. Unload forgets them
@@ -117,104 +83,26 @@ func javaHash(s string) int32 {
 // later. Where the log cannot be read the error says why and requests answer
 // NOT_COORDINATOR. ErrUnloaded is returned where Unload or a later Load came first.
 func (g *Groups) Load(ctx context.Context, partition, leaderEpoch int32, l Log) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s := newShard(g, leaderEpoch, l, cancel)
-
-	g.mu.Lock()
-	before := g.shards[partition]
-	if before != nil && before.epoch >= leaderEpoch {
-		g.mu.Unlock()
-		return fmt.Errorf("%w: partition %d is loaded in epoch %d, not %d", ErrStaleEpoch, partition, before.epoch, leaderEpoch)
-	}
-	g.shards[partition] = s
-	g.mu.Unlock()
-	if before != nil {
-		before.unload()
-	}
-
-	if err := s.load(ctx); err != nil {
-		g.mu.Lock()
-		if g.shards[partition] == s {
-			delete(g.shards, partition)
-		}
-		g.mu.Unlock()
-		s.unload()
-		return fmt.Errorf("load groups of partition %d in epoch %d: %w", partition, leaderEpoch, err)
-	}
-	return nil
+	return g.table.load(ctx, partition, newShard(g, leaderEpoch, l))
 }
 
 // Unload ends the coordination of a partition's groups. It returns when nothing of it
 // runs any more.
-func (g *Groups) Unload(partition int32) {
-	g.mu.Lock()
-	s := g.shards[partition]
-	delete(g.shards, partition)
-	g.mu.Unlock()
-	if s != nil {
-		s.unload()
-	}
-}
+func (g *Groups) Unload(partition int32) { g.table.unload(partition) }
 
 // Tick expires sessions, ends rebalance delays and expires offsets that are due at
 // now. It returns when it wants to be called next, at most a RetentionCheck later.
 // Changed is signalled when that moment has moved closer. One Tick runs at a time.
 func (g *Groups) Tick(now time.Time) (next time.Time) {
-	g.ticking.Store(true)
-	g.next.Store(now.Add(g.o.RetentionCheck).UnixMilli())
-	for _, s := range g.all() {
-		g.moved(s.tick(now.UnixMilli()))
-	}
-	g.ticking.Store(false)
-	return time.UnixMilli(g.next.Load()) // after the flag: who saw it set has moved next before
+	return g.alarm.tick(now.Add(g.o.RetentionCheck), func() {
+		for _, s := range g.table.all() {
+			g.alarm.moved(s.tick(now.UnixMilli()))
+		}
+	})
 }
 
 // Changed is signalled when Tick is wanted earlier than it last said.
-func (g *Groups) Changed() <-chan struct{} { return g.changed }
-
-// moved notes that something is due at at, ms; MaxInt64: nothing.
-func (g *Groups) moved(at int64) {
-	for {
-		next := g.next.Load()
-		if next <= at {
-			return
-		}
-		if g.next.CompareAndSwap(next, at) {
-			break
-		}
-	}
-	if g.ticking.Load() {
-		return
-	}
-	select {
-	case g.changed <- struct{}{}:
-	default: // already signalled
-	}
-}
-
-// all lists the shards by partition.
-func (g *Groups) all() []*shard {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	partitions := make([]int32, 0, len(g.shards))
-	for partition := range g.shards {
-		partitions = append(partitions, partition)
-	}
-	slices.Sort(partitions)
-	shards := make([]*shard, len(partitions))
-	for i, partition := range partitions {
-		shards[i] = g.shards[partition]
-	}
-	return shards
-}
-
-// shard returns the shard of a group, nil where we are not its coordinator.
-func (g *Groups) shard(groupID string) *shard {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.shards[g.PartitionFor(groupID)]
-}
+func (g *Groups) Changed() <-chan struct{} { return g.alarm.changed }
 
 func (g *Groups) now() int64 { return g.o.Now().UnixMilli() }
 
@@ -225,11 +113,6 @@ func (g *Groups) fresh() string {
 	g.random.Unlock()
 	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x",
 		hi>>32, hi>>16&0xffff, hi&0xfff, 0x8000|lo>>48&0x3fff, lo&0xffffffffffff)
-}
-
-// done is an answer that is there already.
-func done[R any](r R) Pending[R] {
-	return func(context.Context) (R, error) { return r, nil }
 }
 
 // await makes the answer of the ticket a Pending. late answers in its place where the
@@ -399,7 +282,7 @@ func (g *Groups) List(r *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
 			return strings.EqualFold(strings.TrimSpace(f), value)
 		})
 	}
-	for _, s := range g.all() {
+	for _, s := range g.table.all() {
 		code := s.enter()
 		if code == kerr.CoordinatorLoadInProgress.Code {
 			response.ErrorCode, response.Groups = code, nil
@@ -470,7 +353,7 @@ func (g *Groups) DeleteOffsets(r *kmsg.OffsetDeleteRequest) Pending[*kmsg.Offset
 func (g *Groups) DropTopic(topic string) Pending[struct{}] {
 	now := g.now()
 	var waiters []*waiter
-	for _, s := range g.all() {
+	for _, s := range g.table.all() {
 		if s.enter() != 0 {
 			continue
 		}
@@ -494,14 +377,7 @@ func (g *Groups) DropTopic(topic string) Pending[struct{}] {
 
 // enter locks the shard of a group. The caller unlocks it where the code is 0.
 func (g *Groups) enter(groupID string) (*shard, int16) {
-	s := g.shard(groupID)
-	if s == nil {
-		return nil, kerr.NotCoordinator.Code
-	}
-	if code := s.enter(); code != 0 {
-		return nil, code
-	}
-	return s, 0
+	return g.table.enter(g.PartitionFor(groupID))
 }
 
 // ask lets a group decide a request that it may answer later. fail makes the answer

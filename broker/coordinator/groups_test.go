@@ -32,13 +32,13 @@ type memoryLog struct {
 
 func newMemoryLog() *memoryLog { return &memoryLog{moved: make(chan struct{})} }
 
-func (l *memoryLog) Append(epoch int32, records []batch.Record) (func(context.Context) error, error) {
+func (l *memoryLog) Append(epoch int32, w Write) (func(context.Context) error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
 		return nil, l.fail
 	}
-	b, err := batch.Builder{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}.Build(l.end, epoch, records)
+	b, err := w.Build(l.end, epoch, w.Records)
 	if err != nil {
 		return nil, err
 	}
@@ -378,7 +378,7 @@ func TestRequestsWhileLoading(t *testing.T) {
 
 func TestADamagedLogIsNotServed(t *testing.T) {
 	g, l := newGroups(), newMemoryLog()
-	if _, err := l.Append(1, []batch.Record{{Key: []byte{0, 1, 0, 9}}}); err != nil {
+	if _, err := l.Append(1, plain([]batch.Record{{Key: []byte{0, 1, 0, 9}}})); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Load(t.Context(), 0, 1, l); err == nil {

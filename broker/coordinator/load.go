@@ -28,7 +28,7 @@ func (s *shard) load(ctx context.Context) error {
 	s.status = active
 	now := s.g.now()
 	s.check = now + s.g.o.RetentionCheck.Milliseconds()
-	s.g.moved(s.check)
+	s.g.alarm.moved(s.check)
 	for _, g := range replay.Groups(now) {
 		s.groups[g.ID()] = &entry{Group: g, index: -1}
 	}

@@ -14,15 +14,24 @@ import (
 // Errors that wrap ErrNotLeader or ErrTooLarge are answered as such; any other one is
 // COORDINATOR_NOT_AVAILABLE.
 type Log interface {
-	// Append writes records as one batch, fenced by the leader epoch the coordinator was
-	// loaded in, and returns at once; wait returns when it is committed, or the error
-	// that keeps it from being known to be, or when its ctx ends.
-	Append(leaderEpoch int32, records []batch.Record) (wait func(context.Context) error, err error)
+	// Append writes one batch, fenced by the leader epoch the coordinator was loaded in,
+	// and returns at once; wait returns when it is committed, or the error that keeps it
+	// from being known to be, or when its ctx ends.
+	Append(leaderEpoch int32, w Write) (wait func(context.Context) error, err error)
 	// Scan reads all batches up to the end that the log had when this broker became its
 	// leader, and waits until that end is committed: what an earlier leader wrote above
 	// the high watermark may still become so and must not be missed. The batch is valid
 	// during the call of yield; an error of yield ends the scan and is returned.
 	Scan(ctx context.Context, yield func(batch.Batch) error) error
+}
+
+// Write is one batch: records of no producer, records of a transaction, or the marker
+// that ends one.
+type Write struct {
+	batch.Builder
+	Records []batch.Record
+	// TransactionVersion is the marker's: it says how the epoch is checked (KIP-1228).
+	TransactionVersion int16
 }
 
 // Errors of a Log that members are told of, and of Load.

@@ -2,12 +2,10 @@ package coordinator
 
 import (
 	"container/heap"
-	"context"
 	"maps"
 	"math"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,35 +13,15 @@ import (
 	"github.com/varvelog/varve/broker/coordinator/group"
 )
 
-// status of a shard.
-//
-//	loading ──► active ──► unloaded
-//	   └───────────────────────▲
-type status int8
-
-const (
-	loading  status = iota // COORDINATOR_LOAD_IN_PROGRESS
-	active                 // serves
-	unloaded               // NOT_COORDINATOR
-)
-
-// shard is the groups of one partition, led in one epoch.
+// shard is the groups of one partition, led in one epoch. The core's lock guards it.
 type shard struct {
-	g      *Groups
-	epoch  int32
-	log    Log
-	cancel context.CancelFunc // ends Load
-
-	mu      sync.Mutex // guards what follows
-	status  status
+	core
+	g       *Groups
 	groups  map[string]*entry
 	due     dueHeap                  // groups with a deadline, the earliest first
 	check   int64                    // when offsets are looked at for expiry, ms
 	waiters map[group.Ticket]*waiter // requests without an answer
 	last    group.Ticket
-	queue   []*flight // appends that are not committed yet, in the order of the log
-	stop    context.CancelFunc
-	drained chan struct{} // closed when the draining goroutine has ended, nil: there is none
 }
 
 // entry is a group with its place in the heap of deadlines.
@@ -53,44 +31,20 @@ type entry struct {
 	index int   // in due, -1: has no deadline
 }
 
-func newShard(g *Groups, epoch int32, l Log, cancel context.CancelFunc) *shard {
-	return &shard{
-		g: g, epoch: epoch, log: l, cancel: cancel,
-		groups: map[string]*entry{}, waiters: map[group.Ticket]*waiter{},
-	}
+func newShard(g *Groups, epoch int32, l Log) *shard {
+	s := &shard{g: g, groups: map[string]*entry{}, waiters: map[group.Ticket]*waiter{}}
+	s.init(epoch, l, g.now)
+	return s
 }
 
-// enter locks the shard where it serves and returns 0, else the code to answer.
-func (s *shard) enter() int16 {
-	s.mu.Lock()
-	switch s.status {
-	case active:
-		return 0
-	case loading:
-		s.mu.Unlock()
-		return kerr.CoordinatorLoadInProgress.Code
-	}
-	s.mu.Unlock()
-	return kerr.NotCoordinator.Code
-}
-
-// unload answers whoever waits and waits for the draining goroutine.
+// unload answers whoever waits.
 func (s *shard) unload() {
-	s.mu.Lock()
-	s.status = unloaded
-	s.cancel() // after the status: a load that is cut short sees why
-	for _, w := range s.waiters {
-		w.answer(w.failed(kerr.NotCoordinator.Code))
-	}
-	s.waiters, s.groups, s.due, s.queue = nil, nil, nil, nil
-	drained := s.drained
-	if s.stop != nil {
-		s.stop()
-	}
-	s.mu.Unlock()
-	if drained != nil {
-		<-drained
-	}
+	s.retire(func() {
+		for _, w := range s.waiters {
+			w.answer(w.failed(kerr.NotCoordinator.Code))
+		}
+		s.waiters, s.groups, s.due = nil, nil, nil
+	})
 }
 
 // create makes a group that does not exist yet. id may be a view of a request.
@@ -98,6 +52,50 @@ func (s *shard) create(now int64, id string) *entry {
 	e := &entry{Group: group.New(strings.Clone(id), &s.g.limits, now), index: -1}
 	s.groups[e.ID()] = e
 	return e
+}
+
+// decision is what a group decided.
+type decision struct {
+	e   *entry
+	out group.Output
+}
+
+// carryOut gives the answers of a decision and writes its records.
+func (s *shard) carryOut(now int64, e *entry, out group.Output) {
+	for _, r := range out.Replies {
+		if w := s.waiters[r.Ticket]; w != nil { // else its connection has gone
+			delete(s.waiters, r.Ticket)
+			w.answer(r)
+		}
+	}
+	if len(out.Appends) > 0 {
+		s.append(now, s.shares(e, out)...)
+	}
+}
+
+// shares are the appends of a group, which hears of their fate.
+func (s *shard) shares(e *entry, out group.Output) []*share {
+	shares := make([]*share, len(out.Appends))
+	for i, a := range out.Appends {
+		shares[i] = &share{Write: plain(a.Records), told: func(now int64, code int16) {
+			s.step(now, e, e.Appended(now, a, code))
+		}}
+	}
+	return shares
+}
+
+// carryOutAll carries out the decisions of several groups; their records share
+// batches.
+func (s *shard) carryOutAll(now int64, all []decision) {
+	var shares []*share
+	for _, d := range all {
+		s.carryOut(now, d.e, group.Output{Replies: d.out.Replies})
+		shares = append(shares, s.shares(d.e, d.out)...)
+	}
+	s.append(now, shares...)
+	for _, d := range all {
+		s.settle(now, d.e)
+	}
 }
 
 // step carries out what a group decided.
@@ -142,7 +140,7 @@ func (s *shard) reschedule(e *entry) {
 		e.at = at
 		heap.Push(&s.due, e)
 	}
-	s.g.moved(at)
+	s.g.alarm.moved(at)
 }
 
 // tick does what is due and returns when something is due next, MaxInt64: never.
