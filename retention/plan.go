@@ -4,15 +4,13 @@ import "math"
 
 // Plan decides. It never asks for more than needed (I24) nor for what is not safe.
 func Plan(p Policy, s State) Decision {
-	d := Decision{LogStart: s.LogStart, LocalStart: s.LocalStart}
-	reasons := make([]Reason, len(s.Segments))
+	d := Decision{LogStart: s.LogStart, LocalStart: s.LocalStart, Reasons: make([]Reason, len(s.Segments))}
 	for i, x := range s.Segments {
-		reasons[i] = Reason{Base: x.Base, Action: Keep, Setting: becauseNoLimit}
+		d.Reasons[i] = Reason{Base: x.Base, Action: Keep}
 	}
-	d.Reasons = reasons
 	if p.Tiered && !s.RemoteKnown {
-		for i := range reasons {
-			reasons[i].Setting = becauseRemote
+		for i := range d.Reasons {
+			d.Reasons[i].Expiry.Held = HeldRemote
 		}
 		return d
 	}
@@ -55,105 +53,98 @@ func (p Policy) local() limit {
 // It returns the index of the first that stays.
 func (p Policy) expire(d *Decision, s State) int {
 	l := p.whole()
-	size := int64(0)
-	for _, x := range s.Segments {
-		if x.Next > s.LogStart {
-			size += x.Size
-		}
+	behind := int64(0)
+	for i := len(s.Segments) - 1; i >= 0; i-- {
+		d.Reasons[i].Expiry = l.judge(s.Segments[i], behind, s.Now)
+		behind += s.Segments[i].Size
 	}
-	i := 0
-	for ; i < len(s.Segments); i++ {
-		x := s.Segments[i]
-		r := &d.Reasons[i]
+	first := 0
+	for ; first < len(s.Segments); first++ {
+		x, r := s.Segments[first], &d.Reasons[first]
 		if x.Next <= s.LogStart && x.Sealed {
-			r.Action, r.Setting = Expire, becauseLogStart
+			r.Action, r.Expiry = Expire, Verdict{Due: true, By: ByLogStart, Room: Unlimited}
 			continue
 		}
-		by, at := l.due(x, size, s.Now)
-		if by == "" {
-			r.Setting, r.At = l.next(x)
+		if !r.Expiry.Due {
 			break
 		}
 		if x.Next > s.HighWatermark {
-			r.Setting = becauseHighWatermark
+			r.Expiry.Held = HeldHighWatermark
 			break
 		}
 		if !x.Sealed {
+			r.Expiry.Held = HeldActive
 			if x.Size > 0 {
-				d.Roll = true
-				r.Action, r.Setting, r.At = Roll, by, at
+				d.Roll, r.Action = true, Roll
 			}
 			break
 		}
-		r.Action, r.Setting, r.At = Expire, by, at
+		r.Action = Expire
 		d.LogStart = max(d.LogStart, x.Next)
-		size -= x.Size
 	}
-	for k := i + 1; k < len(s.Segments); k++ {
-		d.Reasons[k].Setting, d.Reasons[k].At = l.next(s.Segments[k])
-		if by, _ := l.due(s.Segments[k], 0, s.Now); by != "" {
-			d.Reasons[k].Setting, d.Reasons[k].At = becauseOrder, 0
+	for i := first + 1; i < len(s.Segments); i++ {
+		if v := &d.Reasons[i].Expiry; v.Due {
+			v.Held = HeldOrder
 		}
 	}
-	return i
+	return first
 }
 
 // trim raises the local start over the oldest segments from first on that are in the
 // bucket and that a local limit lets go.
 func (p Policy) trim(d *Decision, s State, first int) {
 	l := p.local()
-	size := int64(0)
-	for _, x := range s.Segments[first:] {
-		if x.Local {
-			size += x.Size
+	behind := int64(0)
+	for i := len(s.Segments) - 1; i >= first; i-- {
+		if x := s.Segments[i]; x.Local {
+			d.Reasons[i].Trim = l.judge(x, behind, s.Now)
+			behind += x.Size
 		}
 	}
+	stays := false // a segment that stays on the disk: what follows stays, too
 	for i := first; i < len(s.Segments); i++ {
-		x := s.Segments[i]
-		r := &d.Reasons[i]
-		if !x.Local {
+		x, r := s.Segments[i], &d.Reasons[i]
+		switch {
+		case !x.Local:
+			continue
+		case !r.Trim.Due:
+			stays = true
+			continue
+		case stays:
+			r.Trim.Held = HeldOrder
+		case !x.Sealed:
+			r.Trim.Held = HeldActive
+		case !x.Tiered || x.Next > s.TieredEnd:
+			r.Trim.Held = HeldCopy
+		default:
+			r.Action = Trim
+			d.LocalStart = max(d.LocalStart, x.Next)
 			continue
 		}
-		by, at := l.due(x, size, s.Now)
-		switch {
-		case by == "":
-			if setting, when := l.next(x); when > 0 && (r.At == 0 || when < r.At) {
-				r.Setting, r.At = setting, when
-			}
-			return
-		case !x.Sealed || r.Action == Roll:
-			return
-		case !x.Tiered || x.Next > s.TieredEnd:
-			r.Action, r.Setting, r.At = Keep, becauseNotTiered, 0
-			return
-		}
-		r.Action, r.Setting, r.At = Trim, by, at
-		d.LocalStart = max(d.LocalStart, x.Next)
-		size -= x.Size
+		stays = true
 	}
 }
 
-// due returns the key by which a segment has to go now, "" where none does, and since
-// when. size is what there is with it.
-func (l limit) due(x Segment, size, now int64) (key string, at int64) {
-	if at, ok := l.expiry(x); ok && at <= now {
-		return l.msKey, at
-	}
-	if l.bytes >= 0 && size-x.Size >= l.bytes {
-		return l.bytesKey, 0
-	}
-	return "", 0
-}
-
-// next returns what will let a segment go that stays now, and when if that is known.
-func (l limit) next(x Segment) (key string, at int64) {
-	if at, ok := l.expiry(x); ok {
-		return l.msKey, at
-	}
+// judge says whether the limit lets a segment go that has so many bytes behind it, and
+// if not yet, when.
+func (l limit) judge(x Segment, behind, now int64) Verdict {
+	v := Verdict{Room: Unlimited}
 	if l.bytes >= 0 {
-		return l.bytesKey, 0
+		v.Room, v.RoomBy = max(0, l.bytes-behind), l.bytesKey
 	}
-	return becauseNoLimit, 0
+	at, timed := l.expiry(x)
+	if timed {
+		v.By, v.At = l.msKey, at
+	}
+	switch {
+	case timed && at <= now:
+		v.Due = true
+	case v.Room == 0:
+		v.Due, v.By, v.At = true, l.bytesKey, 0
+	case !timed && v.Room > 0:
+		v.By = l.bytesKey
+	}
+	return v
 }
 
 // expiry returns the first moment (ms) at which a segment is older than the limit: its

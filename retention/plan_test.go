@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"testing"
 )
@@ -23,6 +24,12 @@ func segments(tiered int) []Segment {
 	return all
 }
 
+// why is what decides of a segment, in one word.
+func why(r Reason) string {
+	_, v := r.Next()
+	return cmp.Or(string(v.Held), v.By, "no limit")
+}
+
 func TestPlan(t *testing.T) {
 	cases := []struct {
 		name             string
@@ -37,14 +44,14 @@ func TestPlan(t *testing.T) {
 		remoteUnknown    bool
 		beforeTieredEnds bool
 	}{
-		{name: "keeps all without limits", policy: Policy{Delete: true, Ms: none, Bytes: none}, firstAction: Keep, firstSetting: becauseNoLimit},
+		{name: "keeps all without limits", policy: Policy{Delete: true, Ms: none, Bytes: none}, firstAction: Keep, firstSetting: "no limit"},
 		{name: "expires by time what is older, not what is exactly as old",
 			policy: Policy{Delete: true, Ms: 1200, Bytes: none}, logStart: 10, localStart: 10, firstAction: Expire, firstSetting: keyMs},
 		{name: "I24 expires by size only while what is left reaches the limit",
 			policy: Policy{Delete: true, Ms: none, Bytes: 250}, logStart: 10, localStart: 10, firstAction: Expire, firstSetting: keyBytes},
 		{name: "a limit of exactly the size of what is left lets the segment go",
 			policy: Policy{Delete: true, Ms: none, Bytes: 300}, logStart: 10, localStart: 10, firstAction: Expire, firstSetting: keyBytes},
-		{name: "does not delete a compacted topic's segments", policy: Policy{Ms: 0, Bytes: 0}, firstAction: Keep, firstSetting: becauseNoLimit},
+		{name: "does not delete a compacted topic's segments", policy: Policy{Ms: 0, Bytes: 0}, firstAction: Keep, firstSetting: "no limit"},
 		{name: "rolls the active segment when all has expired, as Kafka does",
 			policy: Policy{Delete: true, Ms: 100, Bytes: none}, logStart: 30, localStart: 30, roll: true, firstAction: Expire, firstSetting: keyMs},
 		{name: "does not roll an empty active segment", policy: Policy{Delete: true, Ms: 100, Bytes: none},
@@ -62,7 +69,7 @@ func TestPlan(t *testing.T) {
 		{name: "I16 trims only what is in the bucket", policy: Policy{Delete: true, Ms: none, Bytes: none, LocalMs: 0, LocalBytes: none, Tiered: true},
 			tiered: 2, localStart: 20, firstAction: Trim, firstSetting: keyLocalMs},
 		{name: "I16 I20 trims nothing where nothing is in the bucket", policy: Policy{Delete: true, Ms: none, Bytes: none, LocalMs: 0, LocalBytes: 0, Tiered: true},
-			firstAction: Keep, firstSetting: becauseNotTiered},
+			firstAction: Keep, firstSetting: string(HeldCopy)},
 		{name: "trims by size", policy: Policy{Delete: true, Ms: none, Bytes: none, LocalMs: none, LocalBytes: 150, Tiered: true},
 			tiered: 3, localStart: 20, firstAction: Trim, firstSetting: keyLocalBytes},
 		{name: "inherits the limits of the whole", policy: Policy{Delete: true, Ms: none, Bytes: 250, LocalMs: Inherit, LocalBytes: Inherit, Tiered: true},
@@ -73,7 +80,7 @@ func TestPlan(t *testing.T) {
 			tiered: 3, localStart: 30, firstAction: Trim, firstSetting: keyLocalMs},
 		{name: "I23 I25 I26 nothing goes while the remote log is not known",
 			policy: Policy{Delete: true, Ms: 0, Bytes: 0, LocalMs: 0, LocalBytes: 0, Tiered: true}, remoteUnknown: true,
-			tiered: 3, firstAction: Keep, firstSetting: becauseRemote},
+			tiered: 3, firstAction: Keep, firstSetting: string(HeldRemote)},
 		{name: "I17 trims no further than the tiered end",
 			policy: Policy{Delete: true, Ms: none, Bytes: none, LocalMs: 0, LocalBytes: none, Tiered: true}, tiered: 3, beforeTieredEnds: true,
 			localStart: 20, firstAction: Trim, firstSetting: keyLocalMs},
@@ -91,7 +98,7 @@ func TestPlan(t *testing.T) {
 			if d.LogStart != c.logStart || d.LocalStart != c.localStart || d.Roll != c.roll {
 				t.Errorf("got start %d, local %d, roll %v; want %d, %d, %v", d.LogStart, d.LocalStart, d.Roll, c.logStart, c.localStart, c.roll)
 			}
-			if r := d.Reasons[0]; r.Action != c.firstAction || r.Setting != c.firstSetting {
+			if r := d.Reasons[0]; r.Action != c.firstAction || why(r) != c.firstSetting {
 				t.Errorf("first segment: %+v, want %s by %s", r, c.firstAction, c.firstSetting)
 			}
 			if len(d.Reasons) != len(s.Segments) {
@@ -106,7 +113,7 @@ func TestPlanSaysWhenAKeptSegmentWillExpire(t *testing.T) {
 	d := Plan(Policy{Delete: true, Ms: 5000, Bytes: none}, s)
 	for i, r := range d.Reasons {
 		at := s.Segments[i].MaxTimestamp + 5001
-		if r.Action != Keep || r.Setting != keyMs || r.At != at {
+		if next, v := r.Next(); r.Action != Keep || next != Expire || v.By != keyMs || v.At != at || v.Due || v.Held != "" {
 			t.Errorf("segment %d: %+v, want at %d", i, r, at)
 		}
 		s.Now = at - 1
@@ -140,6 +147,12 @@ func TestI24PlanAsksForNoMoreThanNeeded(t *testing.T) {
 		limit := func() int64 { return r.Int64N(1200) - 1 }
 		p := Policy{Delete: r.IntN(4) > 0, Ms: limit(), Bytes: limit(), LocalMs: limit() - 1, LocalBytes: limit() - 1, Tiered: tiered > 0}
 		d := Plan(p, s)
+		for i, r := range d.Reasons {
+			held := (!r.Expiry.Due || r.Expiry.Held != "") && (!r.Trim.Due || r.Trim.Held != "")
+			if (r.Action == Keep) != held && r.Action != Roll {
+				t.Fatalf("segment %d: %+v", i, r)
+			}
+		}
 
 		if d.LogStart > s.HighWatermark || d.LogStart < s.LogStart || d.LocalStart < s.LocalStart {
 			t.Fatalf("%+v of %+v, %+v", d, p, s)

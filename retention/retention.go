@@ -68,24 +68,10 @@ const (
 	Roll   Action = "roll"   // sealed, so that it can expire
 )
 
-// Settings that explain an action which no key of the topic does.
+// The keys that Plan decides by.
 const (
-	becauseLogStart      = "log start offset"
-	becauseHighWatermark = "high watermark"
-	becauseRemote        = "remote log not known"
-	becauseOrder         = "an older segment is kept"
-	becauseNoLimit       = "no limit"
-	becauseNotTiered     = "not in the bucket yet"
-	keyMs                = "retention.ms"
-	keyBytes             = "retention.bytes"
-	keyLocalMs           = "local.retention.ms"
-	keyLocalBytes        = "local.retention.bytes"
+	keyMs         = "retention.ms"
+	keyBytes      = "retention.bytes"
+	keyLocalMs    = "local.retention.ms"
+	keyLocalBytes = "local.retention.bytes"
 )
-
-// Reason says for one segment what happens to it, when and by which setting.
-type Reason struct {
-	Base    int64
-	Action  Action // "keep", "expire", "trim", "roll"
-	Setting string // "retention.ms" …
-	At      int64  // ms: when it will happen; 0: unknown
-}

@@ -42,10 +42,7 @@ func (r *Remote) Copy(ctx context.Context, l *segment.Log, bound int64) (int, er
 		return 0, err
 	}
 	defer done()
-	picks, err := Next(NextInput{
-		Exists: lead.view.exists(), End: lead.view.root.end, Bound: bound, Segments: l.Segments(),
-		MaxSegments: maxCommitSegments, MaxBytes: commitBytes, MinSegments: r.tier.o.CopyConcurrency,
-	})
+	picks, err := Next(r.nextInput(lead.view, bound, l.Segments()))
 	if err != nil || len(picks) == 0 {
 		return 0, err
 	}
@@ -58,6 +55,23 @@ func (r *Remote) Copy(ctx context.Context, l *segment.Log, bound int64) (int, er
 		return 0, errors.Join(err, commitErr)
 	}
 	return len(c.add), err
+}
+
+func (r *Remote) nextInput(v *view, bound int64, segments []segment.Info) NextInput {
+	return NextInput{
+		Exists: v.exists(), End: v.root.end, Bound: bound, Segments: segments,
+		MaxSegments: maxCommitSegments, MaxBytes: commitBytes, MinSegments: r.tier.o.CopyConcurrency,
+	}
+}
+
+// NextInput returns what Copy would decide by for these segments and this bound; ok is
+// false before Ready, where it would copy nothing.
+func (r *Remote) NextInput(bound int64, segments []segment.Info) (in NextInput, ok bool) {
+	l, err := r.readied()
+	if err != nil || l.view == nil {
+		return NextInput{}, false
+	}
+	return r.nextInput(l.view, bound, segments), true
 }
 
 // prefixOf is the change that adds the contiguous prefix of what is uploaded.

@@ -32,9 +32,10 @@ type house struct {
 	isr      []int32
 	expiry   time.Duration
 
-	dir  *segment.Dir
-	p    *Partition
-	stop func()
+	dir   *segment.Dir
+	p     *Partition
+	tiers *tiering.Tier // of the broker; nil: no topic is tiered
+	stop  func()
 }
 
 const diskPath = "/data"
@@ -97,6 +98,7 @@ func (h *house) start() {
 			CopyMaxBytesPerSecond: 1 << 40, FetchMaxBytesPerSecond: 1 << 40,
 		})
 		h.must(err)
+		h.tiers = tier
 		o.Remote = tier.Remote(h.id)
 		running.Go(func() { _ = tier.Run(ctx) })
 	}

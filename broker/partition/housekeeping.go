@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/retention"
 )
 
@@ -47,10 +48,7 @@ func (p *Partition) Copy(ctx context.Context) (int, error) {
 	if ready, err := p.readyRemote(ctx); !ready {
 		return 0, err
 	}
-	o := p.Offsets()
-	p.mu.Lock()
-	bound := min(o.HighWatermark, o.LastStable, p.snapshotEnd)
-	p.mu.Unlock()
+	bound, _ := p.copyBound(p.Offsets())
 	n, err := p.remote.Copy(ctx, p.log, bound)
 	if err != nil {
 		return n, remoteError(err)
@@ -97,12 +95,15 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	policy := p.policy()
-	if err := p.rollExpired(policy, now.UnixMilli()); err != nil {
-		return err
-	}
-	o := p.Offsets()
+	policy, o := p.policy(), p.Offsets()
 	d := retention.Plan(policy, p.retentionState(o, now))
+	if d.Roll {
+		if err := p.roll(p.log.Roll); err != nil {
+			return err
+		}
+		o = p.Offsets()
+		d = retention.Plan(policy, p.retentionState(o, now))
+	}
 	if start := min(d.LogStart, o.HighWatermark); start > o.LogStart {
 		if err := p.raiseLogStart(ctx, start); err != nil {
 			return fmt.Errorf("expire below %d: %w", start, err)
@@ -117,24 +118,6 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// rollExpired seals the active segment where all of its records have expired, for
-// only sealed segments are deleted (as Kafka does).
-func (p *Partition) rollExpired(policy retention.Policy, now int64) error {
-	if !policy.Delete || policy.Ms < 0 {
-		return nil
-	}
-	segments := p.log.Segments()
-	if len(segments) == 0 {
-		return nil
-	}
-	s := segments[len(segments)-1]
-	newest := min(s.MaxTimestamp, s.Modified.UnixMilli())
-	if s.Sealed || s.Size == 0 || s.MaxTimestamp < 0 || now-newest <= policy.Ms {
-		return nil
-	}
-	return p.roll(p.log.Roll)
-}
-
 // raiseLogStart raises the log start in both tiers, in the bucket first: a leader that
 // comes after cannot bring the records back (I29).
 func (p *Partition) raiseLogStart(ctx context.Context, start int64) error {
@@ -146,8 +129,9 @@ func (p *Partition) raiseLogStart(ctx context.Context, start int64) error {
 	return logError(p.log.SetLogStart(start))
 }
 
-func (p *Partition) policy() retention.Policy {
-	c := p.config.Load()
+func (p *Partition) policy() retention.Policy { return p.policyOf(p.config.Load()) }
+
+func (p *Partition) policyOf(c *config.Topic) retention.Policy {
 	return retention.Policy{
 		Delete:     c.CleanupDelete,
 		Ms:         c.RetentionMs,

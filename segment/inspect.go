@@ -1,0 +1,15 @@
+package segment
+
+import "time"
+
+// RollsAt returns when segment.ms seals the active segment; zero where it is empty or no
+// age is set.
+func (l *Log) RollsAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	age := l.config.Load().SegmentAge
+	if l.size == 0 || age <= 0 {
+		return time.Time{}
+	}
+	return l.began.Add(age)
+}
