@@ -39,7 +39,7 @@ func (b *Broker) bind(ctx context.Context) error {
 // log may already have to flush.
 func (b *Broker) openDirs(context.Context) error {
 	for _, path := range b.config().LogDirs {
-		d, err := segment.OpenDir(segment.DirOptions{FS: b.FS, Path: path, NodeID: b.config().NodeID})
+		d, err := segment.OpenDir(segment.DirOptions{FS: b.FS, Path: path, NodeID: b.config().NodeID, Now: b.Now})
 		if err != nil {
 			return err
 		}

@@ -155,6 +155,7 @@ func (l *Log) publish(batches []batch.Batch, next int64) *Round {
 		position += h.size
 	}
 	acked := l.ackEnd()
+	l.dirtyBytes += position - l.size
 	l.end, l.size = next, position
 	l.active.Load().modified = now
 	l.activeDirty = true

@@ -37,6 +37,8 @@ type DirOptions struct {
 	NodeID    int32
 	ClusterID string    // "": take the stored one; ErrForeign where the stored one differs
 	Random    io.Reader // of a new directory's id; nil: the operating system's
+	// Now tells the committer how long syncs take; nil: it does not measure.
+	Now func() time.Time
 }
 
 // Found is a log directory entry: topic name, partition, topic id of partition.metadata
@@ -92,7 +94,7 @@ func OpenDir(o DirOptions) (_ *Dir, err error) {
 	if err := o.FS.MkdirAll(o.Path); err != nil {
 		return nil, err
 	}
-	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path), states: map[string]state{}}
+	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}}
 	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another broker; stop it, or choose another directory in log.dirs: %w", o.Path, err)
 	} else if err != nil {

@@ -91,6 +91,7 @@ type Log struct {
 	// What the next round has to sync.
 	dirtyFiles  []*File // sealed or side files, with a reference each
 	activeDirty bool
+	dirtyBytes  int64     // appended since the last round
 	dirDirty    bool      // names in dir, and dir's own name
 	unflushed   time.Time // of the oldest append that no round has collected; zero: none
 	joined      bool      // in the committer's collecting round; guarded by Committer.mu

@@ -17,7 +17,7 @@ var start = time.UnixMilli(1_700_000_000_000)
 
 func testOptions(fsys vfs.FS) Options {
 	return Options{FS: fsys, Dir: "/data/t-0", Config: testConfig, Now: func() time.Time { return start },
-		Committer: NewCommitter(fsys, "/data"), Topic: TopicID{1}}
+		Committer: NewCommitter(fsys, "/data", nil), Topic: TopicID{1}}
 }
 
 func mustOpen(t testing.TB, o Options) (*Log, Recovered) {
