@@ -17,7 +17,9 @@ type Partition struct {
 	Name     string
 	LogStart int64
 	End      int64 // one past the last offset in the bucket
-	Segments []Segment
+	// LocalStart is where the broker's own disk begins; 0 if it has everything.
+	LocalStart int64
+	Segments   []Segment
 }
 
 // Segment is an object that holds the batches of [Base, Next) in its first Size bytes.
@@ -25,7 +27,11 @@ type Segment struct {
 	Key        string
 	Base, Next int64
 	Size       int64
+	Digest     string // of the whole object, SHA-256 in hexadecimal digits; "" if nothing is said
 }
+
+// segmentPart is in the key of every object that holds batches.
+const segmentPart = "/seg/"
 
 // BucketReport is what the walk of a bucket has found.
 type BucketReport struct {
@@ -40,7 +46,7 @@ type BucketReport struct {
 func Bucket(ctx context.Context, b objstore.Bucket, partitions []Partition) (BucketReport, error) {
 	var r BucketReport
 	for _, p := range partitions {
-		r.contiguous(p)
+		p.contiguous(r.fault)
 		for _, s := range p.Segments {
 			r.Segments++
 			if err := r.segment(ctx, b, s); err != nil {
@@ -73,7 +79,7 @@ func (r *BucketReport) listing(ctx context.Context, b objstore.Bucket, partition
 	}
 	return b.List(ctx, "", func(o objstore.Object) bool {
 		r.Objects++
-		if strings.Contains(o.Key, "/seg/") && !named[o.Key] {
+		if strings.Contains(o.Key, segmentPart) && !named[o.Key] {
 			r.fault("%s: %d bytes that no manifest names", o.Key, o.Size)
 		}
 		return true
@@ -84,20 +90,24 @@ func (r *BucketReport) fault(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
 }
 
-// contiguous checks that segments cover [LogStart, End) without a gap or an overlap.
-func (r *BucketReport) contiguous(p Partition) {
+// contiguous checks that segments cover [LogStart, End) without a gap or an overlap, and
+// that nothing has left the disk that is not among them.
+func (p *Partition) contiguous(add report) {
 	next := p.LogStart
 	for i, s := range p.Segments {
 		if i == 0 && s.Base <= next && s.Next > next {
 			next = s.Base // retention may end within a segment
 		}
 		if s.Base != next || s.Next <= s.Base {
-			r.fault("%s: segment [%d, %d) follows %d", p.Name, s.Base, s.Next, next)
+			add("%s: segment [%d, %d) follows %d", p.Name, s.Base, s.Next, next)
 		}
 		next = s.Next
 	}
 	if next != max(p.End, p.LogStart) {
-		r.fault("%s: segments end at %d, the manifest at %d", p.Name, next, p.End)
+		add("%s: segments end at %d, the manifest at %d", p.Name, next, p.End)
+	}
+	if p.LocalStart > max(p.End, p.LogStart) {
+		add("%s: the disk begins at %d, the bucket ends at %d", p.Name, p.LocalStart, p.End)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestBatchesFindsEveryFault(t *testing.T) {
 func TestBucketFindsEveryFault(t *testing.T) {
 	first, second := someLog(t, 0), someLog(t, 6)
 	size := int64(len(first))
-	good := verify.Partition{Name: "t-0", End: 12, Segments: []verify.Segment{{"c/t/0/seg/a", 0, 6, size}, {"c/t/0/seg/b", 6, 12, int64(len(second))}}}
+	good := verify.Partition{Name: "t-0", End: 12, Segments: []verify.Segment{{Key: "c/t/0/seg/a", Next: 6, Size: size}, {Key: "c/t/0/seg/b", Base: 6, Next: 12, Size: int64(len(second))}}}
 	for _, c := range []struct {
 		name   string
 		change func(*verify.Partition, map[string][]byte)
@@ -66,6 +66,7 @@ func TestBucketFindsEveryFault(t *testing.T) {
 		{"a flipped bit", func(_ *verify.Partition, m map[string][]byte) { m["c/t/0/seg/b"][80] ^= 1 }, false},
 		{"an orphan", func(_ *verify.Partition, m map[string][]byte) { m["c/t/0/seg/c"] = first }, false},
 		{"a gap", func(p *verify.Partition, _ map[string][]byte) { p.Segments = p.Segments[1:] }, false},
+		{"a disk that begins too late", func(p *verify.Partition, _ map[string][]byte) { p.LocalStart = 13 }, false},
 		{"an end that lies", func(p *verify.Partition, _ map[string][]byte) { p.End = 11 }, false},
 		{"other offsets", func(p *verify.Partition, _ map[string][]byte) { p.Segments[0].Next, p.Segments[1].Base = 5, 5 }, false},
 	} {
