@@ -24,7 +24,7 @@ type Options struct {
 	// MaxIdle is connections.max.idle.ms, 10 minutes.
 	MaxIdle time.Duration
 	// MaxStall is how long a peer may take over a part of a frame, or to take part of a
-	// response: 30 s, and a second more for every 8 KiB that moved (stallRate).
+	// response: 30 s, and a second more for every 8 KiB of it (stallRate).
 	MaxStall time.Duration
 	// ShutdownTimeout is how long Serve waits for started requests at the end: 10 s.
 	ShutdownTimeout time.Duration
@@ -74,6 +74,16 @@ func setDefault[T int | int32 | int64 | time.Duration](limit *T, value T) {
 	if *limit <= 0 {
 		*limit = value
 	}
+}
+
+// stallWindow is how much of a response a peer has to take in patience(stallWindow), in
+// bytes: more than the socket's buffer frees at a time, a third of it, lest a slow but
+// steady reader look like none. The system tunes a buffer up to 4 MiB (tcp_wmem).
+func (o *Options) stallWindow() int64 {
+	if o.SendBuffer <= 0 {
+		return 2 << 20
+	}
+	return max(256<<10, int64(o.SendBuffer))
 }
 
 // patience is how long a transfer of size bytes may take.

@@ -356,7 +356,8 @@ func TestStuckReaderOnTCPIsClosed(t *testing.T) {
 			return &Response{Chunks: []Chunk{{Bytes: big}}, Release: func() { released.Add(1) }}, nil
 		}, nil
 	})
-	s, address := startServer(t, h, Options{SendBuffer: 64 << 10, MaxStall: 50 * time.Millisecond, stallRate: 1 << 40})
+	// The whole response would be given a minute.
+	s, address := startServer(t, h, Options{SendBuffer: 64 << 10, MaxStall: 50 * time.Millisecond, stallRate: 512 << 10})
 	c := dial(t, address)
 	mustWrite(t, c, request(1, nil))
 	eventually(t, s, "slow reader", func(n Stats) bool { return n.Closed["slow_reader"] == 1 && n.ConnectionsNow == 0 })

@@ -32,8 +32,10 @@ type writer struct {
 	file    int  // descriptor to send from, -1: vectors
 	from    int64
 	left    int64
-	wait    bool // step may wait for the socket
-	blocked bool // step would have had to
+	wait    bool      // step may wait for the socket
+	blocked bool      // step would have had to
+	moved   bool      // step has sent something since it was last blocked
+	end     time.Time // when a blocked transfer is given up, whatever it moves
 	err     error
 }
 
@@ -117,10 +119,12 @@ func (w *writer) transfer() error {
 		return w.err
 	}
 	w.counters.blockedWrites.Add(1)
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.options.patience(w.left))); err != nil {
+	now := time.Now()
+	w.end = now.Add(w.options.patience(w.left))
+	if err := w.bePatient(now); err != nil {
 		return err
 	}
-	w.wait, w.blocked = true, false
+	w.wait, w.blocked, w.moved = true, false, false
 	if err := w.raw.Write(w.step); err != nil {
 		return slowReader(err)
 	}
@@ -128,6 +132,17 @@ func (w *writer) transfer() error {
 		return w.err
 	}
 	return w.conn.SetWriteDeadline(time.Time{})
+}
+
+// bePatient sets the deadline of a blocked transfer: the end of it all, or that of the
+// next window if it is earlier. A peer that takes nothing is not given the time of all
+// that it has asked for.
+func (w *writer) bePatient(now time.Time) error {
+	deadline := now.Add(w.options.patience(min(w.left, w.options.stallWindow())))
+	if deadline.After(w.end) {
+		deadline = w.end
+	}
+	return w.conn.SetWriteDeadline(deadline)
 }
 
 // stepSocket sends until all is sent or the socket is full; then it asks the poller to
@@ -153,11 +168,16 @@ func (w *writer) stepSocket(fd uintptr) bool {
 		}
 		if n > 0 {
 			w.left -= int64(n)
+			w.moved = true
 			continue
 		}
 		if errors.Is(err, syscall.EAGAIN) {
 			w.blocked = true
-			return !w.wait
+			if w.wait && w.moved {
+				w.moved = false
+				w.err = w.bePatient(time.Now())
+			}
+			return !w.wait || w.err != nil
 		}
 		w.err = err
 		return true
