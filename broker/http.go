@@ -48,6 +48,8 @@ func (b *Broker) listenHTTP(ctx context.Context) (*httpServer, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(b.tierStatus(r.Context(), r.URL.Query().Get("topic"))) // a reader that has gone
 	})
+	mux.HandleFunc("GET /tier/explain", b.handleExplain)
+	mux.HandleFunc("GET /tier/rehearse", b.handleRehearse)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -23,6 +23,7 @@ const bootstrapVariable = "VARVE_BOOTSTRAP_SERVER"
 type flags struct {
 	bootstrap string // host:port, separated by commas
 	output    format
+	json      bool // short for --output json
 	timeout   time.Duration
 }
 
@@ -33,6 +34,7 @@ func (f *flags) register(s *pflag.FlagSet) {
 	}
 	s.StringVar(&f.bootstrap, "bootstrap-server", bootstrap, "`host:port` of a broker; several with commas; $"+bootstrapVariable+" is the default")
 	s.Var(&f.output, "output", "`format` of what is printed: text or json")
+	s.BoolVar(&f.json, "json", false, "the same as --output json")
 	s.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long the broker may take to answer")
 }
 

@@ -20,7 +20,7 @@ type printer struct {
 }
 
 func (f *flags) printer(c *cobra.Command) *printer {
-	return &printer{out: c.OutOrStdout(), errs: c.ErrOrStderr(), json: f.output == "json"}
+	return &printer{out: c.OutOrStdout(), errs: c.ErrOrStderr(), json: f.output == "json" || f.json}
 }
 
 // value prints v as JSON, on one line: a stream of values is a line each.
@@ -144,3 +144,6 @@ func dash(s string) string {
 func numbers(ids []int32) string {
 	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(ids)), ","), "[]")
 }
+
+// duration writes milliseconds as 30s or 5m0s.
+func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -19,7 +19,7 @@ import (
 )
 
 func tierCommand(f *flags) *cobra.Command {
-	return family("tier", "Look at what lies in the bucket", tierStatusCommand(f))
+	return family("tier", "Look at what lies in the bucket", tierStatusCommand(f), tierExplainCommand(f))
 }
 
 func tierStatusCommand(f *flags) *cobra.Command {
@@ -65,15 +65,7 @@ func (f *flags) httpAddress() (string, error) {
 }
 
 func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(broker.TierStatus) bool, segments bool) error {
-	if at == "" {
-		var err error
-		if at, err = f.httpAddress(); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-	defer cancel()
-	partitions, err := fetchTier(ctx, at, topic)
+	partitions, err := askHTTP[[]broker.TierStatus](c, f, at, "/tier", url.Values{"topic": {topic}})
 	if err != nil {
 		return err
 	}
@@ -99,26 +91,49 @@ func tierStatus(c *cobra.Command, f *flags, at, topic string, keep func(broker.T
 // maxStatus bounds what is read from the broker: a million segments in the bucket.
 const maxStatus = 512 << 20
 
-// fetchTier asks a broker's HTTP listener.
-func fetchTier(ctx context.Context, at, topic string) ([]broker.TierStatus, error) {
-	u := url.URL{Scheme: "http", Host: at, Path: "/tier", RawQuery: url.Values{"topic": {topic}}.Encode()}
+// askHTTP asks a broker's HTTP listener, the one of the first bootstrap server where at
+// is empty, and decodes the answer. What the broker refuses is told in its own sentence.
+func askHTTP[T any](c *cobra.Command, f *flags, at, path string, query url.Values) (T, error) {
+	var v T
+	if at == "" {
+		var err error
+		if at, err = f.httpAddress(); err != nil {
+			return v, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
+	defer cancel()
+	u := url.URL{Scheme: "http", Host: at, Path: path, RawQuery: query.Encode()}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, usagef("--http %s is not host:port", at)
+		return v, usagef("--http %s is not host:port", at)
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("nobody answers at http://%s: is the broker running there, and is its varve.http.listener that? (%w)", at, err)
+		return v, fmt.Errorf("nobody answers at http://%s: is the broker running there, and is its varve.http.listener that? (%w)", at, err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("http://%s/tier answers %s: is it a varve broker's HTTP listener?", at, answer.Status)
+		return v, httpRefusal(at, path, answer)
 	}
-	var partitions []broker.TierStatus
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxStatus)).Decode(&partitions); err != nil {
-		return nil, fmt.Errorf("http://%s/tier does not answer as a varve broker does: %w", at, err)
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxStatus)).Decode(&v); err != nil {
+		return v, fmt.Errorf("http://%s%s does not answer as a varve broker does: %w", at, path, err)
 	}
-	return partitions, nil
+	return v, nil
+}
+
+// maxSentence bounds the sentence of a refusal.
+const maxSentence = 64 << 10
+
+// httpRefusal words an answer that is none: by the broker's sentence where it is plainly
+// one, else by the status.
+func httpRefusal(at, path string, answer *http.Response) error {
+	sentence, err := io.ReadAll(io.LimitReader(answer.Body, maxSentence))
+	plain := strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") && answer.Header.Get("X-Varve") != ""
+	if err == nil && plain {
+		return errors.New(strings.TrimSpace(string(sentence)))
+	}
+	return fmt.Errorf("http://%s%s answers %s: is it a varve broker's HTTP listener?", at, path, answer.Status)
 }
 
 func printTier(p *printer, partitions []broker.TierStatus, segments bool) error {

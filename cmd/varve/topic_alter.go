@@ -12,12 +12,25 @@ import (
 func topicAlterCommand(f *flags) *cobra.Command {
 	var partitions int32
 	var change configChange
+	var dry bool
+	var at string
 	c := &cobra.Command{
 		Use:   "alter TOPIC",
 		Short: "Add partitions to a topic, or change its configs",
-		Args:  oneArg("topic"),
-		RunE:  func(c *cobra.Command, args []string) error { return alterTopic(c, f, args[0], partitions, change) },
+		Long: `Add partitions to a topic, or change its configs. With --dry-run nothing is changed: the
+broker runs the plans of its background work under the new configs and lists every
+segment that the change would touch at once, with bytes and requests to the bucket.`,
+		Example: `  varve topic alter orders --config retention.ms=86400000 --dry-run`,
+		Args:    oneArg("topic"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if dry {
+				return rehearseTopic(c, f, at, args[0], partitions, change)
+			}
+			return alterTopic(c, f, args[0], partitions, change)
+		},
 	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing; list what the change of configs would touch")
+	c.Flags().StringVar(&at, "http", "", "with --dry-run: `host:port` of the broker's HTTP listener, as of tier status")
 	c.Flags().Int32Var(&partitions, "partitions", 0, "number of partitions to have; there are never fewer than before")
 	change.register(c)
 	return c
