@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/varvelog/varve/index"
+	"github.com/varvelog/varve/segment/vfs"
 )
 
 // Aborted returns the aborted transactions that overlap [from, to), in the order of
@@ -75,9 +76,26 @@ func (l *Log) AppendAborted(t index.AbortedTxn) error {
 	return nil
 }
 
+// appendAborted takes up a transaction whose marker is in the log already. Where the
+// disk is full it stays in memory until the next spill: the recovery point does not
+// pass the marker before, so that a crash replays it.
 func (s *segment) appendAborted(t index.AbortedTxn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.aborted = append(s.aborted, t)
+	s.abortedOwed++
+	if err := s.spillAborted(); err != nil && (!vfs.Full(err) || !s.appendable()) {
+		return err
+	}
+	return nil
+}
+
+// spillAborted writes the aborted transactions that the file does not hold. Caller
+// holds mu.
+func (s *segment) spillAborted() error {
+	if s.abortedOwed == 0 {
+		return nil
+	}
 	created := false
 	if s.abortedFile == nil {
 		err := s.open(&s.abortedFile, abortedSuffix)
@@ -91,15 +109,24 @@ func (s *segment) appendAborted(t index.AbortedTxn) error {
 			return err
 		}
 	}
-	if _, err := s.abortedFile.f.WriteAt(t.Append(nil), int64(len(s.aborted))*index.AbortedEntry); err != nil {
+	l := s.l
+	if created {
+		l.pub.Lock()
+		l.dirDirty = true
+		l.pub.Unlock()
+	}
+	written := len(s.aborted) - s.abortedOwed
+	var p []byte
+	for _, t := range s.aborted[written:] {
+		p = t.Append(p)
+	}
+	if _, err := s.abortedFile.f.WriteAt(p, int64(written)*index.AbortedEntry); err != nil {
 		return err
 	}
-	s.aborted = append(s.aborted, t)
+	s.abortedOwed = 0
 	s.abortedFile.Acquire()
-	l := s.l
 	l.pub.Lock()
 	l.dirtyFiles = append(l.dirtyFiles, s.abortedFile)
-	l.dirDirty = l.dirDirty || created
 	l.pub.Unlock()
 	return nil
 }

@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -18,7 +17,8 @@ import (
 // for none. An epoch newer than the log's is recorded. Steady state allocates nothing.
 //
 // It returns ErrOutOfOrder, and nothing is written, for batches that do not follow End
-// or one another. On a failed write the log fails (ErrFailed from then on).
+// or one another; ErrNoSpace, and nothing is written either, where the disk is full. On
+// any other failed write the log fails (ErrFailed from then on).
 func (l *Log) Append(batches []batch.Batch) (*Round, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,10 +45,10 @@ func (l *Log) Append(batches []batch.Batch) (*Round, error) {
 	}
 	c := l.config.Load()
 	if err := l.rollFor(base, next-1, size, maxTimestamp, c); err != nil {
-		return nil, l.fail(err)
+		return nil, l.refuse(err)
 	}
 	if err := l.write(batches); err != nil {
-		return nil, l.fail(err)
+		return nil, l.refuse(err)
 	}
 	if err := l.noteBatches(batches, c); err != nil {
 		return nil, l.fail(err)
@@ -117,9 +117,12 @@ func (l *Log) write(batches []batch.Batch) error {
 		}
 	}
 	if err != nil {
-		return errors.Join(err, f.Truncate(l.size))
+		if cut := f.Truncate(l.size); cut != nil {
+			// No matter that the disk was just full: what is behind the end must go.
+			return fmt.Errorf("%s; cut it off again: %w", err.Error(), cut)
+		}
 	}
-	return nil
+	return err
 }
 
 // noteBatches brings the indexes up to the batches just written.
@@ -184,7 +187,7 @@ func (l *Log) RollIfDue(now time.Time) error {
 		return nil
 	}
 	if err := l.roll(l.end); err != nil {
-		return l.fail(err)
+		return l.refuse(err)
 	}
 	return nil
 }
@@ -200,13 +203,14 @@ func (l *Log) Roll() error {
 		return nil
 	}
 	if err := l.roll(l.end); err != nil {
-		return l.fail(err)
+		return l.refuse(err)
 	}
 	return nil
 }
 
 // roll seals the active segment and begins one at base. Nothing is synced here: the
-// sealed file and the new names are part of the next round. Caller holds mu.
+// sealed file and the new names are part of the next round. Where the disk is full
+// nothing has changed. Caller holds mu.
 func (l *Log) roll(base int64) error {
 	s := l.active.Load()
 	if err := s.finish(); err != nil {

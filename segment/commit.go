@@ -59,7 +59,8 @@ func (r *Round) Done() <-chan struct{} {
 }
 
 // Err returns why the round's appends are not durable: an ErrFailed where the sync has
-// failed, and with it every log of the round; ErrClosed where the committer no longer
+// failed, and with it every log of the round; ErrNoSpace where the disk is full, and a
+// later round may make them durable yet; ErrClosed where the committer no longer
 // runs.
 func (r *Round) Err() error {
 	if r == nil {
@@ -147,7 +148,7 @@ func (l *Log) capture() captured {
 	}
 	l.dirtyFiles = nil
 	l.activeDirty, l.dirDirty, l.dirtyBytes = false, false, 0
-	l.unflushed = time.Time{}
+	l.unflushed, l.owed = time.Time{}, false
 	return c
 }
 
@@ -165,6 +166,22 @@ func (l *Log) flushedTo(c captured) {
 	}
 }
 
+// giveBack undoes a capture.
+func (l *Log) giveBack(c captured) {
+	l.pub.Lock()
+	defer l.pub.Unlock()
+	if l.closed {
+		for _, f := range c.files {
+			f.Release()
+		}
+		return
+	}
+	l.dirtyFiles = append(c.files, l.dirtyFiles...)
+	l.dirtyBytes += c.bytes
+	l.dirDirty = l.dirDirty || c.dir
+	l.owed = true
+}
+
 // commit makes all appends of the logs durable.
 func (c *Committer) commit(logs []*Log) error {
 	taken := make([]captured, len(logs))
@@ -172,6 +189,13 @@ func (c *Committer) commit(logs []*Log) error {
 		taken[i] = l.capture()
 	}
 	err := c.sync(logs, taken)
+	if vfs.Full(err) {
+		// Nothing has been synced: the next round takes it all again.
+		for i, l := range logs {
+			l.giveBack(taken[i])
+		}
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
 	for i, l := range logs {
 		for _, f := range taken[i].files {
 			f.Release()
@@ -253,7 +277,10 @@ func settleEpochs(fsys vfs.FS, dir string, logs []*Log) error {
 		}
 		written = append(written, l)
 		if err := writeTemporary(fsys, l.dir, epochsName, e.encode()); err != nil {
-			return l.fail(fmt.Errorf("write leader epochs: %w", err))
+			for _, l := range written {
+				l.oweEpochs()
+			}
+			return l.refuse(fmt.Errorf("write leader epochs: %w", err))
 		}
 	}
 	if len(written) == 0 {
@@ -272,11 +299,15 @@ func settleEpochs(fsys vfs.FS, dir string, logs []*Log) error {
 }
 
 // FlushIfDue joins a round where the oldest unflushed append is older than flush.ms;
-// nil where there is nothing to flush yet. It is one step of a caller's loop.
+// nil where there is nothing to flush yet. What a round could not flush because the disk
+// was full is always due. It is one step of a caller's loop.
 func (l *Log) FlushIfDue(now time.Time) *Round {
 	l.pub.Lock()
 	defer l.pub.Unlock()
 	age := l.config.Load().FlushAge
+	if l.owed && l.refusal() == nil {
+		return l.committer.join(l)
+	}
 	if l.refusal() != nil || l.unflushed.IsZero() || age <= 0 || now.Sub(l.unflushed) < age {
 		return nil
 	}

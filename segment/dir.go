@@ -58,6 +58,7 @@ type Dir struct {
 	found     []Found
 	faults    []error
 	clean     bool // how the last stop was
+	offline   chan struct{}
 
 	checkpoint sync.Mutex // serialises Checkpoint and Close; before mu
 
@@ -65,6 +66,7 @@ type Dir struct {
 	clusterID string
 	states    map[string]state // of every log found or opened, by partitionKey
 	closed    bool
+	err       error // why the directory is offline; nil while it is not
 
 	files    sync.Mutex       // serialises writers of the checkpoint files; after mu
 	recovery map[string]int64 // what the files hold. Guarded by files.
@@ -94,7 +96,7 @@ func OpenDir(o DirOptions) (_ *Dir, err error) {
 	if err := o.FS.MkdirAll(o.Path); err != nil {
 		return nil, err
 	}
-	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}}
+	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}, offline: make(chan struct{})}
 	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another broker; stop it, or choose another directory in log.dirs: %w", o.Path, err)
 	} else if err != nil {
@@ -281,9 +283,22 @@ func (d *Dir) Committer() *Committer { return d.committer }
 
 // OpenLog opens a partition's log with this directory's recovery point, log start and
 // committer filled in; it creates directory and partition.metadata when missing, and
-// fails with ErrForeign when the stored topic id differs. It may be called from many
-// goroutines for different partitions; a log that is open has to be closed before.
+// fails with ErrForeign when the stored topic id differs, with ErrNoSpace where it has to
+// write and the disk is full, and with ErrFailed where the directory is offline. It may be
+// called from many goroutines for different partitions; a log that is open has to be
+// closed before.
 func (d *Dir) OpenLog(topic string, partition int32, id TopicID, o Options) (*Log, Recovered, error) {
+	l, r, err := d.openLog(topic, partition, id, o)
+	switch {
+	case errors.Is(err, vfs.ErrSync): // other errors may be of one file only
+		d.breakDown(err)
+	case vfs.Full(err):
+		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return l, r, err
+}
+
+func (d *Dir) openLog(topic string, partition int32, id TopicID, o Options) (*Log, Recovered, error) {
 	key := partitionKey(topic, partition)
 	path := d.path(key)
 	d.mu.Lock()
@@ -292,11 +307,14 @@ func (d *Dir) OpenLog(topic string, partition int32, id TopicID, o Options) (*Lo
 		delete(d.states, key)
 		st, known = state{}, false
 	}
-	closed := d.closed
+	closed, failed := d.closed, d.err
 	d.mu.Unlock()
 	st = st.settle()
 	if closed {
 		return nil, Recovered{}, ErrClosed
+	}
+	if failed != nil {
+		return nil, Recovered{}, failed
 	}
 	if st.log != nil {
 		return nil, Recovered{}, fmt.Errorf("open log %s: it is open", path)
@@ -396,10 +414,20 @@ func (d *Dir) FlushDue(now time.Time) {
 // (index tails, leader epochs, producer snapshots) has been made durable. Where nothing
 // has moved since the last one it does nothing. It is one step of a loop above
 // (log.flush.offset.checkpoint.interval.ms).
+//
+// It returns ErrNoSpace where the disk is full: the last checkpoint holds. Of an offline
+// directory it returns why.
 func (d *Dir) Checkpoint() error {
 	d.checkpoint.Lock()
 	defer d.checkpoint.Unlock()
-	return d.writeCheckpoints(false)
+	if err := d.Err(); err != nil {
+		return err
+	}
+	err := d.writeCheckpoints(false)
+	if vfs.Full(err) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return d.blame(err)
 }
 
 // writeCheckpoints collects and writes. Caller holds checkpoint.
@@ -435,7 +463,9 @@ func (d *Dir) writeCheckpoints(synced bool) error {
 				return err
 			}
 		}
-		if err := settleEpochs(d.o.FS, d.o.Path, all); err != nil {
+		if err := settleEpochs(d.o.FS, d.o.Path, all); vfs.Full(err) {
+			return err
+		} else if err != nil {
 			return d.failAll(all, err)
 		}
 		if err := d.o.FS.SyncAll(d.o.Path); err != nil {
@@ -530,14 +560,15 @@ func (l *Log) spill() error {
 		return nil // its recovery point stays where it was
 	}
 	if err := l.active.Load().flushTail(); err != nil {
-		return l.fail(fmt.Errorf("write indexes: %w", err))
+		return l.refuse(fmt.Errorf("write indexes: %w", err))
 	}
 	return nil
 }
 
 // Close closes every log, writes checkpoints and the clean-shutdown mark, unlocks.
 // Everything is made durable with one sync of the file system. The mark is not written
-// where a log has failed: the next start then recovers from the checkpoints.
+// where a log has failed: the next start then recovers from the checkpoints. Of an
+// offline directory nothing is written any more.
 func (d *Dir) Close() (err error) {
 	d.checkpoint.Lock()
 	defer d.checkpoint.Unlock()
@@ -547,6 +578,7 @@ func (d *Dir) Close() (err error) {
 		return ErrClosed
 	}
 	d.closed = true
+	failed := d.err
 	d.mu.Unlock()
 	defer func() { err = errors.Join(err, d.lock.Close()) }()
 
@@ -560,6 +592,9 @@ func (d *Dir) Close() (err error) {
 			l.shut()
 		}
 	}()
+	if failed != nil {
+		return failed
+	}
 	taken := make([]captured, len(open))
 	var errs []error
 	for i, l := range open {
@@ -584,7 +619,7 @@ func (d *Dir) Close() (err error) {
 		errs = append(errs, l.Err())
 	}
 	if err := d.writeCheckpoints(true); err != nil {
-		return err
+		return d.blame(err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

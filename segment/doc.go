@@ -16,7 +16,8 @@
 //
 // What always holds: a log is one run of batches whose offsets ascend; what recovery
 // keeps is a prefix of what was appended, and everything below FlushedEnd is in it.
-// After a failed write or sync a log refuses everything until it is opened anew.
+// After a failed write or sync a log refuses everything until it is opened anew; a full
+// disk it merely refuses to append to. See failure.go.
 //
 // Locks, in the order they are taken: Log.mu (one appender), segment.mu (its open
 // files and index tail), Log.pub (what readers and the committer see), Committer.mu.
@@ -36,6 +37,8 @@ var (
 	ErrOutOfRange = errors.New("offset out of range")
 	// ErrFailed: an earlier write or sync failed; reopen the log.
 	ErrFailed = errors.New("log has failed")
+	// ErrNoSpace: the disk is full. Nothing has changed, and the log goes on.
+	ErrNoSpace = errors.New("log directory is full")
 	// ErrClosed: the log was closed or deleted.
 	ErrClosed = errors.New("log is closed")
 	// ErrForeign: the directory belongs to another cluster or broker, or the log to

@@ -180,7 +180,15 @@ func (l *Log) writeEpochs() error {
 		return nil
 	}
 	if err := writeDurably(l.fs, l.dir, epochsName, e.encode()); err != nil {
-		return l.fail(fmt.Errorf("write leader epochs: %w", err))
+		l.oweEpochs()
+		return l.refuse(fmt.Errorf("write leader epochs: %w", err))
 	}
 	return nil
+}
+
+// oweEpochs says that the lineage has still to be written.
+func (l *Log) oweEpochs() {
+	l.pub.Lock()
+	l.epochsDirty = true
+	l.pub.Unlock()
 }

@@ -2,7 +2,6 @@ package segment
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -94,6 +93,7 @@ type Log struct {
 	dirtyBytes  int64     // appended since the last round
 	dirDirty    bool      // names in dir, and dir's own name
 	unflushed   time.Time // of the oldest append that no round has collected; zero: none
+	owed        bool      // a round found the disk full: what it took waits for the next one
 	joined      bool      // in the committer's collecting round; guarded by Committer.mu
 
 	openMu sync.Mutex
@@ -142,24 +142,6 @@ func (l *Log) refusal() error {
 	if l.closed {
 		return ErrClosed
 	}
-	return l.err
-}
-
-// fail makes the log refuse everything from now on, and returns cause as an ErrFailed.
-func (l *Log) fail(cause error) error {
-	l.pub.Lock()
-	defer l.pub.Unlock()
-	if l.err == nil {
-		l.err = fmt.Errorf("%s: %w: %w", filepath.Base(l.dir), ErrFailed, cause)
-		l.signal()
-	}
-	return l.err
-}
-
-// Err returns why the log has failed, nil while it has not.
-func (l *Log) Err() error {
-	l.pub.Lock()
-	defer l.pub.Unlock()
 	return l.err
 }
 

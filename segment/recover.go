@@ -405,10 +405,33 @@ func (p *opening) recover(s *segment, f found, point int64) (whole bool, err err
 			return false, err
 		}
 	}
+	if !p.o.Clean && position < s.size {
+		return fault == nil, s.resettle(position)
+	}
 	if s.size > 0 && (fault != nil || !p.o.Clean && !p.o.settled) {
 		return fault == nil, s.log.f.Sync()
 	}
 	return fault == nil, nil
+}
+
+// resettle writes the file's bytes from position on again as they are, and syncs them.
+// Where the last run ended with a failed sync the system holds pages that it takes for
+// written and the disk does not have: they read well, no sync writes them any more, and
+// a power cut would take them from below records that were acknowledged since.
+func (s *segment) resettle(position int64) error {
+	b := largeBuffers.Get().(*[]byte)
+	defer largeBuffers.Put(b)
+	for position < s.size {
+		p := (*b)[:min(int64(len(*b)), s.size-position)]
+		if n, err := s.log.f.ReadAt(p, position); n < len(p) {
+			return orUnexpected(err)
+		}
+		if _, err := s.log.f.WriteAt(p, position); err != nil {
+			return fmt.Errorf("write unflushed records again: %w", err)
+		}
+		position += int64(len(p))
+	}
+	return s.log.f.Sync()
 }
 
 // keepEntries opens the index files, keeps the entries below offset point that stand

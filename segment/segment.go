@@ -67,6 +67,7 @@ type segment struct {
 	// aborted is the content of .txnindex; valid where abortedKnown.
 	aborted      []index.AbortedTxn
 	abortedKnown bool
+	abortedOwed  int   // how many of them, at the end, the file does not hold yet
 	abortedFile  *File // open while active, once it exists
 }
 
@@ -85,8 +86,7 @@ func (l *Log) create(base int64) (*segment, error) {
 			}
 		}
 		if err != nil {
-			s.closeFiles()
-			return nil, fmt.Errorf("create segment %020d: %w", base, err)
+			return nil, errors.Join(fmt.Errorf("create segment %020d: %w", base, err), l.removeFiles(s))
 		}
 		switch suffix {
 		case logSuffix:
@@ -100,8 +100,7 @@ func (l *Log) create(base int64) (*segment, error) {
 	if c := l.config.Load(); c.Preallocate {
 		if p, ok := s.log.f.(vfs.Preallocator); ok {
 			if err := p.Preallocate(c.SegmentBytes); err != nil {
-				s.closeFiles()
-				return nil, fmt.Errorf("preallocate segment %020d: %w", base, err)
+				return nil, errors.Join(fmt.Errorf("preallocate segment %020d: %w", base, err), l.removeFiles(s))
 			}
 		}
 	}
@@ -185,7 +184,11 @@ func (s *segment) note(h header, interval, maxBytes int64) error {
 	}
 	s.sinceEntry += h.size
 	if len(s.offsetTail) >= tailEntries*index.OffsetEntry {
-		return s.spill()
+		// Where the disk is full the entries stay in memory: the records they stand for
+		// have been written. There is a bound, segment.index.bytes.
+		if err := s.spill(); err != nil && !vfs.Full(err) {
+			return err
+		}
 	}
 	return nil
 }
@@ -198,7 +201,8 @@ func (s *segment) noteTime() {
 	}
 }
 
-// spill writes the index tails to their files. Caller holds mu.
+// spill writes the index tails to their files; what could not be written stays in
+// memory and is written by the next spill, in the same place. Caller holds mu.
 func (s *segment) spill() error {
 	if len(s.offsetTail) > 0 {
 		if err := s.open(&s.offsets, offsetSuffix); err != nil {
@@ -220,7 +224,7 @@ func (s *segment) spill() error {
 		s.timeSize += int64(len(s.timeTail))
 		s.timeTail = s.timeTail[:0]
 	}
-	return nil
+	return s.spillAborted()
 }
 
 // finish writes the indexes of a segment that is to be sealed or closed.

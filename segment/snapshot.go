@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+
+	"github.com/varvelog/varve/segment/vfs"
 )
 
 // ProducerState is one producer's entry in a .snapshot file (KIP-98).
@@ -96,7 +98,8 @@ func ParseSnapshot(p []byte) ([]ProducerState, error) {
 // WriteSnapshot stores a producer snapshot for the state at offset (<offset>.snapshot).
 // It is not synced: a torn one is found by its CRC, and one that is ahead of the
 // recovery point is not trusted after a crash. Snapshots at segment borders stay as
-// long as the segment that begins there; of the others only the newest stays.
+// long as the segment that begins there; of the others only the newest stays. It returns
+// ErrNoSpace where the disk is full; the log goes on without the snapshot.
 func (l *Log) WriteSnapshot(offset int64, producers []ProducerState) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,7 +110,11 @@ func (l *Log) WriteSnapshot(offset int64, producers []ProducerState) error {
 		return fmt.Errorf("snapshot at %d of a log that ends at %d: %w", offset, l.end, ErrOutOfRange)
 	}
 	if err := replaceFile(l.fs, l.dir, fileName(offset, snapshotSuffix), EncodeSnapshot(producers), false); err != nil {
-		return fmt.Errorf("write producer snapshot %d: %w", offset, err)
+		err = fmt.Errorf("write producer snapshot %d: %w", offset, err)
+		if vfs.Broken(err) {
+			return l.fail(err)
+		}
+		return l.noSpace(err)
 	}
 	if i, found := slices.BinarySearch(l.snapshots, offset); !found {
 		l.snapshots = slices.Insert(l.snapshots, i, offset)

@@ -106,6 +106,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset <= l.segments[0].base {
 		return l.restart(max(offset, 0))
 	}
+	if err := l.lowerRecovery(offset); err != nil {
+		return l.refuse(fmt.Errorf("truncate to %d: %w", offset, err))
+	}
 	if err := l.truncate(offset); err != nil {
 		return l.fail(fmt.Errorf("truncate to %d: %w", offset, err))
 	}
@@ -130,9 +133,6 @@ func (l *Log) truncate(offset int64) error {
 		return err
 	}
 	if err := old.flushTail(); err != nil {
-		return err
-	}
-	if err := l.lowerRecovery(offset); err != nil {
 		return err
 	}
 	gone := v.segments[i+1:]
@@ -181,10 +181,17 @@ func (l *Log) lowerRecovery(offset int64) error {
 	if l.home == nil {
 		return nil
 	}
-	l.pub.Lock()
-	l.ceiling = offset
-	l.pub.Unlock()
-	return l.home.lower(filepath.Base(l.dir), offset)
+	ceiling := func(offset int64) {
+		l.pub.Lock()
+		l.ceiling = offset
+		l.pub.Unlock()
+	}
+	ceiling(offset)
+	err := l.home.lower(filepath.Base(l.dir), offset)
+	if err != nil {
+		ceiling(math.MaxInt64)
+	}
+	return err
 }
 
 // flushTail writes the index tails without the entry that sealing adds.
@@ -221,7 +228,7 @@ func (l *Log) StartAt(offset int64) error {
 func (l *Log) restart(offset int64) error {
 	fail := func(err error) error { return l.fail(fmt.Errorf("start at %d: %w", offset, err)) }
 	if err := l.lowerRecovery(offset); err != nil {
-		return fail(err)
+		return l.refuse(fmt.Errorf("start at %d: %w", offset, err))
 	}
 	gone := l.segments
 	for i := len(gone) - 1; i >= 0; i-- {

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/varvelog/varve/broker/config"
@@ -240,8 +239,9 @@ func (p *Partition) Wait(ctx context.Context, a Appended) error {
 	if done, err := p.acknowledged(a); done {
 		return err
 	}
-	// The committer has stopped: no round will ever flush this append.
-	if err := a.round.Err(); errors.Is(err, segment.ErrClosed) {
+	// The committer has stopped, or the disk is full: this round has not flushed the
+	// append, and whether a later one will nobody waits for.
+	if err := a.round.Err(); err != nil {
 		return logError(err)
 	}
 	// Followers, a duplicate whose first round is not over, or a topic that does not

@@ -283,12 +283,12 @@ func TestFailedAppendLeavesNoTrace(t *testing.T) {
 	h.produce(sent{id: 1, n: 1}.batch(t, 0))
 	h.disk.SetFault(func(op vfs.Op, _ string, _ int) error {
 		if op.Mutates() {
-			return syscall.ENOSPC
+			return syscall.EIO
 		}
 		return nil
 	})
 	if _, err := h.append(sent{id: 1, sequence: 1, n: 1, txn: true}.batch(t, 0)); !errors.Is(err, ErrStorage) {
-		t.Fatalf("append to a full disk: %v", err)
+		t.Fatalf("append to a broken disk: %v", err)
 	}
 	if got := h.p.Producers(); len(got) != 1 || got[0].LastSequence != 0 || got[0].CurrentTxnFirst != -1 {
 		t.Errorf("producers: %+v", got)
@@ -303,6 +303,35 @@ func TestFailedAppendLeavesNoTrace(t *testing.T) {
 	_ = h.p.Close()
 	h.stop()
 	h.p = nil
+}
+
+// A full disk refuses what it has no room for, and nothing else: records that are there
+// are read, duplicates are known, and once there is room the producer goes on.
+func TestFullDiskIsGotOverWithoutReopening(t *testing.T) {
+	h := newHouse(t, defaults())
+	h.produce(sent{id: 1, n: 1}.batch(t, 0))
+	heal := h.disk.Inject(vfs.Fault{Op: vfs.OpWrite, Err: syscall.ENOSPC})
+	for range 2 {
+		if _, err := h.append(sent{id: 1, sequence: 1, n: 1, txn: true}.batch(t, 0)); !errors.Is(err, ErrStorage) {
+			t.Fatalf("append to a full disk: %v", err)
+		}
+	}
+	if a, err := h.append(sent{id: 1, n: 1}.batch(t, 0)); err != nil || !a.Duplicate {
+		t.Errorf("duplicate: %+v, %v", a, err)
+	}
+	if r, err := h.p.Read(ReadSpec{MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1}, nil); err != nil || r.Records.Size == 0 {
+		t.Errorf("read beside a full disk: %+v, %v", r, err)
+	} else {
+		r.Records.Release()
+	}
+	if o := h.p.Offsets(); o.End != 1 || o.LastStable != 1 {
+		t.Errorf("%+v", o)
+	}
+	heal()
+	h.produce(sent{id: 1, sequence: 1, n: 1}.batch(t, 0))
+	if o := h.p.Offsets(); o.HighWatermark != 2 {
+		t.Errorf("%+v after there is room", o)
+	}
 }
 
 func TestTransactionHoldsTheLastStableOffsetAndAbortIsIndexed(t *testing.T) {

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"time"
 
 	"github.com/varvelog/varve/segment"
@@ -45,7 +46,8 @@ func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 	borders := func(upTo int64) error {
 		for len(segments) > 0 && segments[0].Base <= upTo {
 			if base := segments[0].Base; base > max(at, o.LocalStart) {
-				if err := p.log.WriteSnapshot(base, p.producers.states()); err != nil {
+				// A full disk stops no start: the snapshot can be made again.
+				if err := p.log.WriteSnapshot(base, p.producers.states()); err != nil && !errors.Is(err, segment.ErrNoSpace) {
 					return err
 				}
 			}
