@@ -30,7 +30,13 @@ type testBroker struct {
 
 func startBroker(t *testing.T, sets ...string) *testBroker {
 	t.Helper()
-	b := &testBroker{t: t, dir: t.TempDir()}
+	return startBrokerIn(t, t.TempDir(), sets...)
+}
+
+// startBrokerIn is startBroker over a directory, of a broker before it perhaps.
+func startBrokerIn(t *testing.T, dir string, sets ...string) *testBroker {
+	t.Helper()
+	b := &testBroker{t: t, dir: dir}
 	cfg, _, err := config.Load(config.Sources{Sets: append([]string{
 		"log.dirs=" + b.dir, "listeners=PLAINTEXT://127.0.0.1:0", "varve.http.listener=127.0.0.1:0",
 		"offsets.topic.num.partitions=2", "group.initial.rebalance.delay.ms=0", "remote.log.manager.task.interval.ms=50",

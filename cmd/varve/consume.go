@@ -201,6 +201,9 @@ func (q *consumption) plan(ctx context.Context, a *kadm.Client) (*readPlan, erro
 // options configure a client for a plan.
 func (q *consumption) options(plan *readPlan) []kgo.Opt {
 	opts := []kgo.Opt{kgo.FetchIsolationLevel(q.isolation), kgo.KeepControlRecords()}
+	if q.untilEnd {
+		opts = append(opts, kgo.FetchMaxWait(tailPause)) // a look at a tail queues behind the fetch that waits
+	}
 	if q.group != "" {
 		reset := kgo.NewOffset().AtEnd()
 		if q.start.kind == atEarliest {
@@ -225,11 +228,17 @@ func (q *consumption) read(ctx context.Context, client *kgo.Client, p *printer, 
 	show := p.progress("records read", terminal(p.out))
 	defer show.end()
 	var count int64
+	next := map[int32]int64{} // what was handed out, by partition
 	err := func() error {
 		for ctx.Err() == nil {
-			fetches := client.PollFetches(ctx)
+			fetches := q.poll(ctx, client)
+			if fetches.NumRecords() == 0 && plan.limit && ctx.Err() == nil {
+				if err := skipTails(ctx, client, q.topic, plan, next); err != nil || plan.done() {
+					return err
+				}
+			}
 			for _, e := range fetches.Errors() {
-				if ctx.Err() == nil {
+				if ctx.Err() == nil && !errors.Is(e.Err, context.DeadlineExceeded) {
 					return fmt.Errorf("read %s: %w", partitionName(e.Topic, e.Partition), e.Err)
 				}
 			}
@@ -247,6 +256,7 @@ func (q *consumption) read(ctx context.Context, client *kgo.Client, p *printer, 
 				if !beyond {
 					client.MarkCommitRecords(r)
 				}
+				next[r.Partition] = r.Offset + 1
 				plan.reached(r.Partition, r.Offset+1)
 				if plan.done() || q.max > 0 && count == q.max {
 					return nil
@@ -269,6 +279,16 @@ func (q *consumption) read(ctx context.Context, client *kgo.Client, p *printer, 
 		}
 	}
 	return err
+}
+
+// poll waits for records; where the end is known only for a while.
+func (q *consumption) poll(ctx context.Context, client *kgo.Client) kgo.Fetches {
+	if !q.untilEnd {
+		return client.PollFetches(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, tailPause)
+	defer cancel()
+	return client.PollFetches(ctx)
 }
 
 // commitTimeout bounds the last commit of a consumer that stops.
