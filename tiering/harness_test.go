@@ -157,7 +157,7 @@ func (w *world) logAt(name string, segmentBytes, startAt int64) *segment.Log {
 	w.t.Helper()
 	l, _, err := segment.Open(segment.Options{
 		FS: w.fs, Dir: filepath.Join("/data", name), Topic: w.id.Topic, Now: w.clock,
-		Committer: segment.NewCommitter(w.fs, "/data"), StartAt: startAt,
+		Committer: segment.NewCommitter(w.fs, "/data", nil), StartAt: startAt,
 		Config: segment.Config{SegmentBytes: segmentBytes, SegmentAge: time.Hour, IndexInterval: 400, IndexBytes: 1 << 20, FlushMessages: math.MaxInt64},
 	})
 	w.must(err)
