@@ -54,12 +54,8 @@ func expected(ctx context.Context, err error) bool {
 }
 
 // copySegments copies sealed segments to the bucket, and then lets go of local ones.
-// Retention comes first: what has expired is not worth an upload.
 func (b *Broker) copySegments(ctx context.Context) {
 	b.each(ctx, b.config().RemoteCopyConcurrency, "copy segments to the bucket", func(ctx context.Context, p *partition.Partition) error {
-		if err := p.Retain(ctx, b.Now()); err != nil {
-			return err
-		}
 		n, err := p.Copy(ctx)
 		if n > 0 {
 			err = errors.Join(err, p.Retain(ctx, b.Now()))

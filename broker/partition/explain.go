@@ -71,8 +71,11 @@ func (p *Partition) explainCopies(e *Explanation, s retention.State) {
 	}
 	for i := range e.Segments {
 		x := &e.Segments[i]
-		if x.Copy = standing[x.Segment.Base]; x.Tiered {
+		switch {
+		case x.Tiered:
 			x.Copy = tiering.Copied
+		case x.Action != retention.Expire: // see Copy
+			x.Copy = standing[x.Segment.Base]
 		}
 		if x.Copy == tiering.WaitBound {
 			x.Bound = by

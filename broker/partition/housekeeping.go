@@ -40,7 +40,8 @@ func (p *Partition) roll(roll func() error) error {
 
 // Copy copies sealed segments to the bucket: those that end at or below the high
 // watermark, the last stable offset, and the last border with a producer snapshot. It
-// returns how many were committed.
+// returns how many were committed. What has expired is not worth an upload, so it copies
+// nothing while Retain has sealed segments to delete that are not in the bucket.
 func (p *Partition) Copy(ctx context.Context) (int, error) {
 	if !p.config.Load().RemoteStorage {
 		return 0, nil
@@ -48,7 +49,11 @@ func (p *Partition) Copy(ctx context.Context) (int, error) {
 	if ready, err := p.readyRemote(ctx); !ready {
 		return 0, err
 	}
-	bound, _ := p.copyBound(p.Offsets())
+	o := p.Offsets()
+	if retention.Plan(p.policy(), p.retentionState(o, p.now())).LogStart > max(o.TieredEnd, o.LogStart) {
+		return 0, nil
+	}
+	bound, _ := p.copyBound(o)
 	n, err := p.remote.Copy(ctx, p.log, bound)
 	if err != nil {
 		return n, remoteError(err)

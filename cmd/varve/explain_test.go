@@ -86,8 +86,9 @@ func TestExplainAndDryRunInWords(t *testing.T) {
 	b := startBroker(t, "log.retention.hours=24", "log.retention.check.interval.ms=50")
 	b.ok("", "topic", "create", "t", "--config", "segment.bytes=1048576", "--config", "local.retention.ms=3600000")
 	b.records("t", 3<<20)
-	await(t, "a copied segment", func() bool {
-		return strings.Contains(b.ok("", "tier", "explain", "t", "--http", b.http), "disk and bucket")
+	await(t, "every sealed segment in the bucket", func() bool {
+		text := b.ok("", "tier", "explain", "t", "--http", b.http)
+		return strings.Contains(text, "disk and bucket") && !strings.Contains(text, "with the next pass")
 	})
 	text := b.ok("", "tier", "explain", "t", "--http", b.http)
 	for _, want := range []string{
