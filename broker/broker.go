@@ -36,6 +36,8 @@ type Broker struct {
 	Options
 	current   atomic.Pointer[config.Broker] // Options.Config with what was altered since
 	dirs      []*segment.Dir
+	unopened  []unopened // of log.dirs, too
+	places    placement
 	store     *cluster.Store
 	bucket    objstore.Bucket
 	tier      *tiering.Tier

@@ -31,6 +31,9 @@ func (b *Broker) each(ctx context.Context, parallel int, what string, do func(co
 		if ctx.Err() != nil {
 			break
 		}
+		if r.dir.Err() != nil {
+			continue // offline, which has been told
+		}
 		g.Go(func() error {
 			if err := do(ctx, r.Partition); err != nil && !expected(ctx, err) {
 				mu.Lock()
@@ -98,7 +101,7 @@ func (b *Broker) flushDue(context.Context) {
 // came after.
 func (b *Broker) checkpoint(context.Context) {
 	for _, d := range b.dirs {
-		if err := d.Checkpoint(); err != nil {
+		if err := d.Checkpoint(); err != nil && d.Err() == nil {
 			b.Log.Error("could not write checkpoints", zap.String("dir", d.Path()), zap.Error(err))
 		}
 	}

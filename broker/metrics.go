@@ -61,6 +61,7 @@ var wireMetrics = []gauge[wire.Stats]{
 
 var (
 	requestsTotal   = desc("requests_total", "Requests by API.", "api")
+	dirsOffline     = desc("log_directories_offline", "Log directories whose disk has failed, or could not be opened.")
 	partitionsCount = desc("partitions", "Open partitions.")
 	logBytes        = desc("log_bytes", "Bytes of local logs.")
 	remoteBytes     = desc("remote_log_bytes", "Bytes of committed segments in the bucket.")
@@ -75,7 +76,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range wireMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, partitionsCount, logBytes, remoteBytes} {
+	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, dirsOffline, partitionsCount, logBytes, remoteBytes} {
 		ch <- d
 	}
 }
@@ -103,6 +104,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		l, m := r.Size()
 		local, remote = local+l, remote+max(0, m)
 	}
+	ch <- prometheus.MustNewConstMetric(dirsOffline, prometheus.GaugeValue, float64(c.offlineDirs()))
 	ch <- prometheus.MustNewConstMetric(partitionsCount, prometheus.GaugeValue, float64(len(c.replicas.all())))
 	ch <- prometheus.MustNewConstMetric(logBytes, prometheus.GaugeValue, float64(local))
 	ch <- prometheus.MustNewConstMetric(remoteBytes, prometheus.GaugeValue, float64(remote))

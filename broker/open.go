@@ -3,10 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 
 	"github.com/google/uuid"
@@ -33,23 +31,6 @@ func (b *Broker) bind(ctx context.Context) error {
 	var err error
 	b.http, err = b.listenHTTP(ctx)
 	return err
-}
-
-// openDirs locks and reads the log directories, and starts their committers: opening a
-// log may already have to flush.
-func (b *Broker) openDirs(context.Context) error {
-	for _, path := range b.config().LogDirs {
-		d, err := segment.OpenDir(segment.DirOptions{FS: b.FS, Path: path, NodeID: b.config().NodeID, Now: b.Now})
-		if err != nil {
-			return err
-		}
-		b.dirs = append(b.dirs, d)
-		if first := b.dirs[0].ClusterID(); d.ClusterID() != "" && first != "" && d.ClusterID() != first {
-			return fmt.Errorf("%s belongs to cluster %s and %s to cluster %s: %w", b.dirs[0].Path(), first, d.Path(), d.ClusterID(), segment.ErrForeign)
-		}
-	}
-	b.startCommitters()
-	return nil
 }
 
 // openMetadata starts or dials etcd. Where a log directory knows the cluster, the
@@ -100,6 +81,7 @@ func (b *Broker) register(ctx context.Context) error {
 	for _, l := range b.listeners {
 		self.Endpoints = append(self.Endpoints, b.advertised(l))
 	}
+	self.Unclean = len(b.unopened) > 0
 	for _, d := range b.dirs {
 		self.Unclean = self.Unclean || !d.Clean()
 	}
@@ -123,6 +105,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	image := b.store.Image()
 	b.alter(image)
 	b.image = image
+	b.noteMissing(image)
 	if err := b.apply(ctx, image, image.Topics(), nil); err != nil {
 		return err
 	}
@@ -169,34 +152,6 @@ func (b *Broker) openCoordinators(context.Context) error {
 		b.loadGroups([]*cluster.Topic{t})
 	}
 	return nil
-}
-
-// LogDirs implements api.Partitions: the directories of log.dirs, then the bucket.
-func (b *Broker) LogDirs() []api.LogDir {
-	dirs := make([]api.LogDir, 0, len(b.dirs)+1)
-	at := make(map[*segment.Dir]int, len(b.dirs))
-	for _, d := range b.dirs {
-		at[d] = len(dirs)
-		free, err := b.FS.Free(d.Path())
-		path, absErr := filepath.Abs(d.Path())
-		if absErr != nil {
-			path = d.Path()
-		}
-		dirs = append(dirs, api.LogDir{Path: path, Err: err, Total: -1, Usable: free})
-	}
-	bucket := api.LogDir{Path: "remote://" + b.bucket.Name(), Total: -1, Usable: -1}
-	for id, r := range b.replicas.all() {
-		local, remote := r.Size()
-		d := &dirs[at[r.dir]]
-		d.Logs = append(d.Logs, api.LogDirEntry{Topic: r.Topic(), Partition: id.Partition, Size: local})
-		if remote > 0 {
-			bucket.Logs = append(bucket.Logs, api.LogDirEntry{Topic: r.Topic(), Partition: id.Partition, Size: remote})
-		}
-	}
-	if len(bucket.Logs) > 0 {
-		dirs = append(dirs, bucket)
-	}
-	return dirs
 }
 
 // Partition implements api.Partitions.

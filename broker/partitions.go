@@ -58,7 +58,7 @@ func (b *Broker) applyLocked(ctx context.Context, image *cluster.Image, topics [
 					opened[id] = r
 					mu.Unlock()
 				}
-				if err != nil && gctx.Err() == nil {
+				if err != nil && gctx.Err() == nil && !errors.Is(err, errDirOffline) { // that is told once for all
 					b.Log.Error("a partition is offline; the others are served, and this one is tried again", zap.String("topic", t.Name), zap.Int32("partition", id.Partition), zap.Error(err))
 				}
 				return gctx.Err()
@@ -136,7 +136,11 @@ func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id ti
 
 // openReplica opens the log where it lies, or makes it in the emptiest directory.
 func (b *Broker) openReplica(t *cluster.Topic, id tiering.PartitionID, settings config.Topic) (*replica, error) {
-	dir := b.dirOf(t.Name, id)
+	dir, made, err := b.place(t.Name, id)
+	if err != nil {
+		return nil, err
+	}
+	defer made()
 	log, recovered, err := dir.OpenLog(t.Name, id.Partition, id.Topic, segment.Options{
 		FS: b.FS, Now: b.Now, Config: partition.LogConfig(settings, id),
 	})
@@ -163,26 +167,6 @@ func (b *Broker) logRecovery(topic string, id tiering.PartitionID, r segment.Rec
 	b.Log.Warn("recovered a log that was not stopped cleanly", zap.String("topic", topic), zap.Int32("partition", id.Partition),
 		zap.Int64("scanned_bytes", r.ScannedBytes), zap.Int64("truncated_bytes", r.TruncatedBytes),
 		zap.Int("rebuilt_indexes", r.RebuiltIndexes), zap.Errors("faults", r.Faults))
-}
-
-// dirOf returns the log directory that has a partition, else the one with the fewest.
-func (b *Broker) dirOf(topic string, id tiering.PartitionID) *segment.Dir {
-	count := make(map[*segment.Dir]int)
-	for _, r := range b.replicas.all() {
-		count[r.dir]++
-	}
-	best := b.dirs[0]
-	for _, d := range b.dirs {
-		for _, f := range d.Found() {
-			if f.Topic == topic && f.Partition == id.Partition && f.ID == id.Topic {
-				return d
-			}
-		}
-		if count[d] < count[best] {
-			best = d
-		}
-	}
-	return best
 }
 
 // closeDeleted deletes the replicas of deleted topics from disk.

@@ -27,6 +27,7 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	}
 	run("metadata watch", b.store.Run)
 	run("metadata changes", b.follow)
+	run("log directories", b.watchDirs)
 	run("bucket check", b.checkBucket)
 	run("bucket reads", b.tier.Run)
 	run("group coordinator", b.tickGroups)

@@ -56,6 +56,7 @@ type Dir struct {
 	committer *Committer
 	lock      io.Closer
 	found     []Found
+	topics    map[string]TopicID // of the logs in states, zero where not known. Guarded by mu.
 	faults    []error
 	clean     bool // how the last stop was
 	offline   chan struct{}
@@ -96,7 +97,7 @@ func OpenDir(o DirOptions) (_ *Dir, err error) {
 	if err := o.FS.MkdirAll(o.Path); err != nil {
 		return nil, err
 	}
-	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}, offline: make(chan struct{})}
+	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}, topics: map[string]TopicID{}, offline: make(chan struct{})}
 	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another broker; stop it, or choose another directory in log.dirs: %w", o.Path, err)
 	} else if err != nil {
@@ -131,6 +132,7 @@ func (d *Dir) open() error {
 	d.recovery, d.starts, d.clean = recovery, starts, clean || len(d.found) == 0
 	for _, f := range d.found {
 		key := partitionKey(f.Topic, f.Partition)
+		d.topics[key] = f.ID
 		d.states[key] = state{recovery: recovery[key], start: starts[key], clean: clean}
 	}
 	if clean {
@@ -260,6 +262,24 @@ func (d *Dir) list() error {
 // Found returns the logs that were there when the directory was opened.
 func (d *Dir) Found() []Found { return slices.Clone(d.found) }
 
+// Has tells whether the directory holds the log of a partition, or one of its name
+// whose topic is not known.
+func (d *Dir) Has(topic string, partition int32, id TopicID) bool {
+	key := partitionKey(topic, partition)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st, known := d.states[key]
+	return known && !st.gone() && (d.topics[key] == id || d.topics[key] == TopicID{})
+}
+
+// Logs returns how many logs the directory holds; it may count some that have just been
+// deleted.
+func (d *Dir) Logs() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.states)
+}
+
 // Clean tells whether the last stop was clean, or there was nothing to stop: no log of
 // the directory has to be recovered.
 func (d *Dir) Clean() bool { return d.clean }
@@ -343,7 +363,7 @@ func (d *Dir) openLog(topic string, partition int32, id TopicID, o Options) (*Lo
 	}
 	d.mu.Lock()
 	st.log = l
-	d.states[key] = st
+	d.states[key], d.topics[key] = st, id
 	d.mu.Unlock()
 	return l, r, nil
 }

@@ -73,13 +73,17 @@ func (s *Server) find(name string, id segment.TopicID, byID bool) (*cluster.Topi
 	return nil, kerr.UnknownTopicOrPartition
 }
 
-// replica returns this broker's open replica of a topic's partition.
+// replica returns this broker's open replica of a topic's partition. One that it should
+// lead and cannot open is a matter of its disk, and tried again.
 func (s *Server) replica(t *cluster.Topic, index int32) (*partition.Partition, error) {
 	if index < 0 || int(index) >= len(t.Partitions) {
 		return nil, kerr.UnknownTopicOrPartition
 	}
 	if p, ok := s.Partitions.Partition(t.ID, index); ok {
 		return p, nil
+	}
+	if t.Partitions[index].Leader == s.NodeID {
+		return nil, kerr.KafkaStorageError
 	}
 	return nil, kerr.NotLeaderForPartition
 }
