@@ -28,8 +28,11 @@ type chunkID struct {
 // reserved before a download begins and counted until the file is closed by its last
 // reader, unlinked or not (I37). Every operation is O(1).
 //
-// A cached file is never changed in place; a reader's reference keeps an evicted one
-// readable (I31). Nothing in it outlives the process: the directory is emptied at start.
+// A cached file is never changed in place, nor used for another chunk: pages that
+// sendfile(2) has handed to a socket are the file's own until the peer has read them. A
+// reader's reference keeps an evicted one readable (I31). A file is found by the index in
+// memory alone, which it enters verified; the directory is emptied at start, so that a
+// torn one is never served.
 type cache struct {
 	fs     vfs.FS
 	dir    string
@@ -284,26 +287,21 @@ type fill struct {
 	file  vfs.File
 }
 
-// begin creates the temporary file of a chunk whose bytes are reserved.
+// begin creates the file of a chunk whose bytes are reserved.
 func (c *cache) begin(id chunkID, size int64) (*fill, error) {
 	c.mu.Lock()
 	c.serial++
 	path := filepath.Join(c.dir, fmt.Sprintf("%s-%06d-%d", id.object, id.index, c.serial))
 	c.mu.Unlock()
-	f, err := c.fs.Create(path + ".tmp")
+	f, err := c.fs.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("create cached chunk: %w", err)
 	}
 	return &fill{cache: c, id: id, size: size, path: path, file: f}, nil
 }
 
-// commit publishes a whole and verified chunk. The reserved bytes are the chunk's now,
-// unless it fails: then they are still the caller's.
-func (f *fill) commit(ahead bool) error {
-	if err := f.cache.fs.Rename(f.path+".tmp", f.path); err != nil {
-		f.abort()
-		return fmt.Errorf("publish cached chunk: %w", err)
-	}
+// commit publishes a whole and verified chunk. The reserved bytes are the chunk's now.
+func (f *fill) commit(ahead bool) {
 	c := f.cache
 	e := &cached{id: f.id, path: f.path, size: f.size, linked: true, handles: 1, unread: ahead}
 	file := segment.NewFile(&countedFile{File: f.file, cache: c, entry: e})
@@ -324,13 +322,12 @@ func (f *fill) commit(ahead bool) error {
 	if doubled {
 		c.remove([]*cached{old})
 	}
-	return nil
 }
 
 // abort gives up; the reserved bytes are the caller's.
 func (f *fill) abort() {
 	_ = f.file.Close()
-	_ = f.cache.fs.Remove(f.path + ".tmp")
+	_ = f.cache.fs.Remove(f.path)
 }
 
 // close lets go of every file. Readers keep theirs.

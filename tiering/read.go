@@ -38,7 +38,7 @@ func (r *Remote) Read(offset, bound, maxBytes int64, oneBatch bool, w *segment.W
 		}
 		more, err := g.entry(run, n)
 		if err != nil {
-			r.stalled(v, offset)
+			r.stalled(v, offset, maxBytes)
 			if errors.Is(err, ErrNotReady) {
 				r.tier.counters.misses.Add(1)
 			}
@@ -50,7 +50,7 @@ func (r *Remote) Read(offset, bound, maxBytes int64, oneBatch bool, w *segment.W
 		}
 	}
 	r.tier.counters.hits.Add(1)
-	r.consumed(v, offset, next)
+	r.consumed(v, offset, next, maxBytes)
 	return g.found, nil
 }
 

@@ -8,7 +8,8 @@ const maxStreams = 16
 
 // stream is one sequential reader. What it will want next is fetched before it asks:
 // window bytes ahead of where it is. A new reader has no window, so that its first bytes
-// come alone and soon; each stall doubles it, up to the tier's ReadAheadBytes.
+// come alone and soon. Its first window is what it will take in its next few requests;
+// each stall doubles it, up to the tier's ReadAheadBytes.
 type stream struct {
 	low, high int64 // offsets of the last answer: a reader that asks in between is this one
 	window    int64 // bytes
@@ -39,8 +40,17 @@ func (s *streams) add(x stream) {
 	(*s)[0] = x
 }
 
-// consumed says that a reader got [from, to) and will come back for what follows.
-func (r *Remote) consumed(v *view, from, to int64) {
+// firstWindow returns how far to read ahead of a reader that takes maxBytes a request: one
+// that takes much at once is served by whole ranges from the start, and one that takes
+// little costs no more than it may want.
+func (t *Tier) firstWindow(maxBytes int64) int64 {
+	const requests = 4
+	return min(max(2*t.o.ChunkBytes, requests*min(maxBytes, t.o.ReadAheadBytes)), t.o.ReadAheadBytes)
+}
+
+// consumed says that a reader that takes maxBytes at once got [from, to) and will come
+// back for what follows.
+func (r *Remote) consumed(v *view, from, to, maxBytes int64) {
 	r.mu.Lock()
 	s, ok := r.streams.find(from)
 	if !ok {
@@ -49,7 +59,7 @@ func (r *Remote) consumed(v *view, from, to int64) {
 		return
 	}
 	if s.window == 0 {
-		s.window = min(2*r.tier.o.ChunkBytes, r.tier.o.ReadAheadBytes)
+		s.window = r.tier.firstWindow(maxBytes)
 	}
 	s.low, s.high, s.ahead = from, to, max(s.ahead, to)
 	position, ahead, window := s.high, s.ahead, s.window
@@ -63,8 +73,9 @@ func (r *Remote) consumed(v *view, from, to int64) {
 	}
 }
 
-// stalled says that a reader found nothing at offset: its window was too small.
-func (r *Remote) stalled(v *view, offset int64) {
+// stalled says that a reader that takes maxBytes at once found nothing at offset: its
+// window was too small.
+func (r *Remote) stalled(v *view, offset, maxBytes int64) {
 	r.mu.Lock()
 	s, ok := r.streams.find(offset)
 	if !ok {
@@ -73,7 +84,7 @@ func (r *Remote) stalled(v *view, offset int64) {
 	}
 	if s.low != offset || s.high != offset { // once a stall, however often it asks
 		s.low, s.high = offset, offset
-		s.window = min(max(2*s.window, 2*r.tier.o.ChunkBytes), r.tier.o.ReadAheadBytes)
+		s.window = min(max(2*s.window, r.tier.firstWindow(maxBytes)), r.tier.o.ReadAheadBytes)
 	}
 	ahead, window := max(s.ahead, offset), s.window
 	r.mu.Unlock()

@@ -40,8 +40,8 @@ const (
 	// defaultChunkBytes is small enough that its first byte comes early, and large enough
 	// that a terabyte has no more than 262,144 of them.
 	defaultChunkBytes = 4 << 20
-	// defaultReadAhead keeps four ranges of rangeBytes in flight for one reader: where
-	// MinIO was measured to be near its maximum. A store 100 ms away needs more.
+	// defaultReadAhead keeps two ranges of rangeBytes in flight for one reader: with four
+	// readers MinIO was measured to be near its maximum. A store 100 ms away needs more.
 	defaultReadAhead        = 32 << 20
 	defaultFetchConcurrency = 32
 	defaultCopyConcurrency  = 4
