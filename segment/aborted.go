@@ -11,10 +11,15 @@ import (
 
 // Aborted returns the aborted transactions that overlap [from, to), in the order of
 // their markers.
-func (l *Log) Aborted(from, to int64) ([]index.AbortedTxn, error) {
-	if err := l.usable(); err != nil {
-		return nil, err
-	}
+func (l *Log) Aborted(from, to int64) (found []index.AbortedTxn, err error) {
+	err = l.untilKept(func() error {
+		found, err = l.aborted(from, to)
+		return err
+	})
+	return found, err
+}
+
+func (l *Log) aborted(from, to int64) ([]index.AbortedTxn, error) {
 	v := l.view()
 	var found []index.AbortedTxn
 	for i := v.find(from); i < len(v.segments); i++ {
@@ -35,6 +40,9 @@ func (l *Log) Aborted(from, to int64) ([]index.AbortedTxn, error) {
 func (s *segment) abortedTxns() ([]index.AbortedTxn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone { // its file is away, or another segment's
+		return nil, fmt.Errorf("aborted transactions of segment %020d: %w", s.base, errRetired)
+	}
 	if !s.abortedKnown {
 		p, err := readFile(s.l.fs, s.path(abortedSuffix))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

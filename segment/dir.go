@@ -24,6 +24,7 @@ const (
 	cleanName      = ".kafka_cleanshutdown"
 	recoveryName   = "recovery-point-offset-checkpoint"
 	startName      = "log-start-offset-checkpoint"
+	cleanedName    = "cleaner-offset-checkpoint"
 	deleteSuffix   = "-delete"
 )
 
@@ -67,11 +68,13 @@ type Dir struct {
 	clusterID string
 	states    map[string]state // of every log found or opened, by partitionKey
 	closed    bool
-	err       error // why the directory is offline; nil while it is not
+	condemned []condemned // deleted logs, by age
+	err       error       // why the directory is offline; nil while it is not
 
 	files    sync.Mutex       // serialises writers of the checkpoint files; after mu
 	recovery map[string]int64 // what the files hold. Guarded by files.
 	starts   map[string]int64
+	cleaned  map[string]int64
 }
 
 // state is what the directory knows of one log.
@@ -124,6 +127,9 @@ func (d *Dir) open() error {
 	}
 	starts, err := d.readOffsets(startName)
 	if err != nil {
+		return err
+	}
+	if d.cleaned, err = d.readOffsets(cleanedName); err != nil {
 		return err
 	}
 	if err := d.list(); err != nil {
@@ -560,7 +566,7 @@ func (d *Dir) forget(key string) error {
 		}
 		d.starts = starts
 	}
-	return nil
+	return d.forgetCleaned(key)
 }
 
 // failAll: after a failed sync of the file system nothing is known of any log on it.
@@ -604,6 +610,8 @@ func (d *Dir) Close() (err error) {
 
 	open := slices.DeleteFunc(d.logs(), func(l *Log) bool { return errors.Is(l.usable(), ErrClosed) })
 	for _, l := range open {
+		l.removing.Lock()
+		defer l.removing.Unlock()
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}

@@ -5,6 +5,7 @@
 //	<log dir>/meta.properties                     cluster, node and directory id
 //	          recovery-point-offset-checkpoint    flushed ends, per partition
 //	          log-start-offset-checkpoint         log starts, where not a segment's base
+//	          cleaner-offset-checkpoint           where the part begins that is not compacted yet
 //	          .lock .kafka_cleanshutdown
 //	          <topic>-<partition>/partition.metadata        topic id
 //	                              leader-epoch-checkpoint   where each epoch begins
@@ -13,13 +14,16 @@
 //	                              <base offset>.timeindex   timestamp -> offset
 //	                              <base offset>.txnindex    aborted transactions
 //	                              <offset>.snapshot         producers as of offset
+//	                              *.cleaned *.swap          of a compaction under way (swap.go)
+//	                              *.deleted                 to be unlinked (remove.go)
 //
 // What always holds: a log is one run of batches whose offsets ascend; what recovery
 // keeps is a prefix of what was appended, and everything below FlushedEnd is in it.
 // After a failed write or sync a log refuses everything until it is opened anew; a full
 // disk it merely refuses to append to. See failure.go.
 //
-// Locks, in the order they are taken: Log.mu (one appender), segment.mu (its open
+// Locks, in the order they are taken: Log.removing (whoever removes or replaces
+// segments), Log.mu (one appender), segment.mu (its open
 // files and index tail), Log.pub (what readers and the committer see), Committer.mu.
 package segment
 

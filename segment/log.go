@@ -21,6 +21,7 @@ type Config struct {
 	IndexBytes    int64         // segment.index.bytes: roll when an index would exceed it
 	FlushMessages int64         // flush.messages; 1: every append waits for its flush
 	FlushAge      time.Duration // flush.ms; 0: never
+	DeleteDelay   time.Duration // file.delete.delay.ms; 0: removed segments are unlinked at once
 	Preallocate   bool          // preallocate
 }
 
@@ -60,6 +61,7 @@ type Log struct {
 	config    atomic.Pointer[Config]
 	active    atomic.Pointer[segment]
 
+	removing  sync.Mutex // serialises whatever removes or replaces segments; before mu
 	mu        sync.Mutex // serialises whatever changes the log
 	snapshots []int64    // offsets of the .snapshot files, ascending. Guarded by mu.
 	vector    [][]byte   // scratch of write. Guarded by mu.
@@ -90,11 +92,12 @@ type Log struct {
 	// What the next round has to sync.
 	dirtyFiles  []*File // sealed or side files, with a reference each
 	activeDirty bool
-	dirtyBytes  int64     // appended since the last round
-	dirDirty    bool      // names in dir, and dir's own name
-	unflushed   time.Time // of the oldest append that no round has collected; zero: none
-	owed        bool      // a round found the disk full: what it took waits for the next one
-	joined      bool      // in the committer's collecting round; guarded by Committer.mu
+	dirtyBytes  int64       // appended since the last round
+	dirDirty    bool        // names in dir, and dir's own name
+	unflushed   time.Time   // of the oldest append that no round has collected; zero: none
+	owed        bool        // a round found the disk full: what it took waits for the next one
+	condemned   []condemned // files to be unlinked, by age
+	joined      bool        // in the committer's collecting round; guarded by Committer.mu
 
 	openMu sync.Mutex
 	open   []*segment // sealed segments with open files, the oldest first

@@ -23,11 +23,14 @@ func (l *Log) Read(offset, bound, maxBytes int64, oneBatch bool) (Records, error
 		r, err := l.read(offset, bound, maxBytes, oneBatch)
 		// A segment that went between the view and the opening: look again. The local
 		// start has risen, or the end fallen, so this ends.
-		if !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case !errors.Is(err, fs.ErrNotExist):
 			return r, err
+		case errors.Is(err, errRetired):
+			continue
 		}
 		if v := l.view(); offset >= v.localStart && offset <= v.end {
-			if _, err := l.fs.Stat(v.segments[v.find(offset)].path(logSuffix)); err != nil {
+			if err := v.segments[v.find(offset)].stat(); err != nil {
 				return Records{}, fmt.Errorf("read at offset %d: %w", offset, err)
 			}
 		}

@@ -53,8 +53,8 @@ type opening struct {
 // holds what is between is for the caller to know, and to raise it where none does.
 //
 // It returns a *CorruptError that names the file for a directory that holds what
-// cannot be a log's: symbolic links, FIFOs, wrong names, files of an interrupted
-// compaction by Kafka.
+// cannot be a log's: symbolic links, FIFOs, wrong names. A compaction that was
+// interrupted, by Kafka or by us, is finished or taken back.
 func Open(o Options) (*Log, Recovered, error) {
 	l := &Log{fs: o.FS, dir: filepath.Clean(o.Dir), topic: o.Topic, now: o.Now, committer: o.Committer, home: o.home, first: -1, ceiling: math.MaxInt64}
 	l.config.Store(&o.Config)
@@ -151,13 +151,20 @@ func (p *opening) list() error {
 	if err != nil {
 		return err
 	}
+	if changed, err := p.finishSwaps(entries); err != nil {
+		return err
+	} else if changed {
+		if entries, err = l.fs.List(l.dir); err != nil {
+			return err
+		}
+	}
 	present := map[string]bool{}
 	for _, e := range entries {
 		name := e.Name()
 		path := filepath.Join(l.dir, name)
 		suffix := filepath.Ext(name)
 		switch suffix {
-		case tmpSuffix, deletedSuffix, cleanedSuffix:
+		case tmpSuffix, deletedSuffix:
 			if !e.Type().IsRegular() {
 				return &CorruptError{path, -1, "is not a regular file"}
 			}
@@ -165,8 +172,6 @@ func (p *opening) list() error {
 				return err
 			}
 			continue
-		case ".swap":
-			return &CorruptError{path, -1, "is left of an interrupted compaction; start and stop Kafka on this directory first"}
 		case logSuffix, offsetSuffix, timeSuffix, abortedSuffix, snapshotSuffix:
 		default:
 			continue // not ours

@@ -9,6 +9,7 @@ import (
 	"math"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/index"
@@ -43,6 +44,9 @@ const tailEntries = 64
 type segment struct {
 	l    *Log
 	base int64
+	// stage names the files: other than placed while compaction puts the segment in its
+	// place. It changes under mu.
+	stage atomic.Int32
 
 	// Guarded by Log.pub; do not change once sealed.
 	next     int64 // one past the last offset
@@ -71,7 +75,10 @@ type segment struct {
 	abortedFile  *File // open while active, once it exists
 }
 
-func (s *segment) path(suffix string) string { return filepath.Join(s.l.dir, fileName(s.base, suffix)) }
+// path is the name of one of the segment's files: of now, for who does not hold mu.
+func (s *segment) path(suffix string) string {
+	return filepath.Join(s.l.dir, fileName(s.base, suffix)+stageSuffix[s.stage.Load()])
+}
 
 // create makes the files of an empty segment, in place of what a crash left of them.
 func (l *Log) create(base int64) (*segment, error) {
@@ -113,7 +120,7 @@ func (s *segment) open(place **File, suffix string) error {
 		return nil
 	}
 	if s.gone {
-		return fmt.Errorf("segment %020d: %w", s.base, fs.ErrNotExist)
+		return fmt.Errorf("segment %020d: %w", s.base, errRetired)
 	}
 	f, err := s.l.fs.Open(s.path(suffix), false)
 	if err != nil {

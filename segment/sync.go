@@ -26,16 +26,11 @@ type load struct {
 	idle    time.Duration // since the last syncfs
 }
 
-// costs is what syncs have been seen to take, as multiples of what was measured on ext4
-// with 400 B appended to each file (2, 4, 16, 64, 256 files):
+// costs is what syncs have been seen to take, as multiples of what was measured on ext4,
+// on a quiet machine, with 400 B appended to each file (2, 4, 16, 64, 256 files):
 //
 //	syncfs                0.11  0.16  0.33  0.59   2.6 ms
 //	16 fdatasync at once  0.18  0.37  1.24   3.8    13 ms
-//
-// and, while another process wrote 400 MB/s to the same file system:
-//
-//	syncfs                0.96   4.1   9.5    22    65 ms
-//	16 fdatasync at once  0.22  0.51   3.3    10    20 ms
 //
 // Starting write-back of all files first (sync_file_range) won nothing.
 type costs struct {
@@ -58,8 +53,21 @@ func ofEach(files int) float64 {
 }
 
 const (
-	// patience is how much longer than the fdatasyncs a syncfs may be expected to take.
-	// It leaves less to be written later, and takes less of the processor.
+	// worthwhile is how long a syncfs may be expected to write what others have made
+	// dirty, in nanoseconds. What it writes need not be written by the next one, and
+	// fdatasync suffers, too: its journal commits wait for others' data. Measured beside
+	// a process that wrote 200 MB/s, each way by itself, as the mean of a round:
+	//
+	//	             rounds back to back       20 ms between rounds
+	//	             16 files    256 files     16 files    256 files
+	//	syncfs         6.8 ms       18 ms        37 ms        29 ms
+	//	fdatasync      7.0          36           12           64
+	//	by this rule   8.0          25           21           23
+	//
+	// It is there for what has piled up while nobody synced: hundreds of megabytes hold
+	// every answer up for a second and more.
+	worthwhile = float64(100 * time.Millisecond)
+	// patience is how much longer than fdatasyncs that take longer than that it may take.
 	patience = 2
 	// retryShare bounds the time spent on syncfs against better knowledge, to find out
 	// whether that still holds: one part in so many.
@@ -75,7 +83,7 @@ func (c costs) preferAll(l load) bool {
 	own := float64(l.own) * c.byte
 	all := c.all*ofAll(l.files) + float64(l.foreign)*c.byte + own
 	each := c.each*ofEach(l.files) + own
-	return all <= patience*each || float64(l.idle) >= retryShare*all
+	return all <= max(own+worthwhile, patience*each) || float64(l.idle) >= retryShare*all
 }
 
 // small is up to how many bytes a sync tells what it costs apart from them, and large

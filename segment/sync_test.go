@@ -14,7 +14,7 @@ import (
 )
 
 func TestSyncIsChosenByWhatItCosts(t *testing.T) {
-	const ms, mb = time.Millisecond, int64(1 << 20)
+	const mb = int64(1 << 20)
 	slow := func(all float64) costs { c := measuredCosts; c.all = all; return c }
 	for _, c := range []struct {
 		name  string
@@ -27,17 +27,17 @@ func TestSyncIsChosenByWhatItCosts(t *testing.T) {
 		{"three files", measuredCosts, load{files: 3, known: true}, true},
 		{"many files", measuredCosts, load{files: 1000, known: true}, true},
 		{"little of others", measuredCosts, load{files: 16, known: true, foreign: mb / 2}, true},
-		{"a megabyte of others beside few files", measuredCosts, load{files: 16, known: true, foreign: mb}, false},
-		{"a megabyte of others beside many files", measuredCosts, load{files: 256, known: true, foreign: mb}, true},
+		{"tens of megabytes of others", measuredCosts, load{files: 16, known: true, foreign: 40 * mb}, true},
+		{"a hundred megabytes of others", measuredCosts, load{files: 16, known: true, foreign: 100 * mb}, false},
 		{"hundreds of megabytes of others", measuredCosts, load{files: 1000, known: true, foreign: 500 * mb}, false},
 		{"much of ours is the same either way", measuredCosts, load{files: 16, known: true, own: 100 * mb, foreign: 20 * mb}, true},
-		{"the last one was slow, and nobody says why", slow(100), load{files: 16}, false},
-		{"and is not tried again soon", slow(100), load{files: 16, idle: 5 * time.Second}, false},
-		{"but seldom", slow(100), load{files: 16, idle: 6 * time.Second}, true},
+		{"the last one was slow, and nobody says why", slow(1000), load{files: 16}, false},
+		{"and is not tried again soon", slow(1000), load{files: 16, idle: 58 * time.Second}, false},
+		{"but seldom", slow(1000), load{files: 16, idle: 60 * time.Second}, true},
 		{"others' bytes delay that", measuredCosts, load{files: 16, known: true, foreign: 500 * mb, idle: 200 * time.Second}, false},
 		{"and do not prevent it", measuredCosts, load{files: 16, known: true, foreign: 500 * mb, idle: 220 * time.Second}, true},
-		{"where fdatasync is slow, too", costs{all: 100, each: 100, byte: 2}, load{files: 16, known: true}, true},
-		{"a quick disk", costs{all: 1, each: 1, byte: 0.1}, load{files: 16, known: true, foreign: 10 * mb}, true},
+		{"where fdatasync is slow, too", costs{all: 1000, each: 1000, byte: 2}, load{files: 16, known: true}, true},
+		{"a quick disk", costs{all: 1, each: 1, byte: 0.1}, load{files: 16, known: true, foreign: 500 * mb}, true},
 	} {
 		if got := c.costs.preferAll(c.load); got != c.all {
 			t.Errorf("%s: syncfs %v", c.name, got)

@@ -20,10 +20,15 @@ type Timestamped struct {
 }
 
 // FirstAtOrAfter finds the first record in [LocalStart, bound) whose timestamp is >= ts.
-func (l *Log) FirstAtOrAfter(ts, bound int64) (Timestamped, bool, error) {
-	if err := l.usable(); err != nil {
-		return Timestamped{}, false, err
-	}
+func (l *Log) FirstAtOrAfter(ts, bound int64) (t Timestamped, found bool, err error) {
+	err = l.untilKept(func() error {
+		t, found, err = l.firstAtOrAfter(ts, bound)
+		return err
+	})
+	return t, found, err
+}
+
+func (l *Log) firstAtOrAfter(ts, bound int64) (Timestamped, bool, error) {
 	v := l.view()
 	bound = min(bound, v.end)
 	for i := v.find(v.localStart); i < len(v.segments) && v.segments[i].base < bound; i++ {
@@ -51,10 +56,15 @@ func (l *Log) FirstAtOrAfter(ts, bound int64) (Timestamped, bool, error) {
 
 // MaxTimestamp finds the first record with the largest timestamp in [LocalStart, bound)
 // (KIP-734).
-func (l *Log) MaxTimestamp(bound int64) (Timestamped, bool, error) {
-	if err := l.usable(); err != nil {
-		return Timestamped{}, false, err
-	}
+func (l *Log) MaxTimestamp(bound int64) (t Timestamped, found bool, err error) {
+	err = l.untilKept(func() error {
+		t, found, err = l.maxTimestamp(bound)
+		return err
+	})
+	return t, found, err
+}
+
+func (l *Log) maxTimestamp(bound int64) (Timestamped, bool, error) {
 	v := l.view()
 	bound = min(bound, v.end)
 	var best Timestamped

@@ -14,6 +14,8 @@ import (
 // but never the active one. A lower offset than the present one is a no-op, one above
 // End is ErrOutOfRange. It is made durable by the next Checkpoint.
 func (l *Log) SetLogStart(offset int64) error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -40,6 +42,8 @@ func (l *Log) SetLogStart(offset int64) error {
 // offset and unlinks the segments before it. The caller has made sure that they are
 // in the bucket or below the log start.
 func (l *Log) SetLocalStart(offset int64) error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -67,7 +71,8 @@ func (l *Log) expire(offset int64) error {
 	}
 	l.pub.Unlock()
 	for _, s := range gone {
-		if err := l.removeFiles(s); err != nil {
+		// The log first: without it the rest is swept up by the next Open.
+		if err := l.condemn(s, logSuffix, offsetSuffix, timeSuffix, abortedSuffix); err != nil {
 			return l.fail(fmt.Errorf("remove segment %020d: %w", s.base, err))
 		}
 	}
@@ -95,6 +100,8 @@ func (l *Log) forget(gone []*segment) {
 // epoch), and the whole batch where offset lies within one. It is durable on return,
 // so that nothing of what was removed can come back behind what is appended next.
 func (l *Log) TruncateTo(offset int64) error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -217,6 +224,8 @@ func (l *Log) cutBack(end int64) {
 // StartAt removes everything and begins again at offset (a replica that starts from
 // the tier). The log start stays where it is unless offset lies below it.
 func (l *Log) StartAt(offset int64) error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -262,6 +271,8 @@ func (l *Log) restart(offset int64) error {
 // Close flushes and closes. Readers that hold Records keep their files. A log that has
 // failed is closed without being flushed.
 func (l *Log) Close() error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.prepareClose(); err != nil {
@@ -350,9 +361,12 @@ func (l *Log) shut() {
 // maxName is the longest file name there is, in bytes.
 const maxName = 255
 
-// Delete closes the log, renames its directory to <name>.<topic id>-delete and removes
-// it. What a crash leaves of that the next OpenDir removes.
+// Delete closes the log and renames its directory to <name>.<topic id>-delete, which is
+// removed at once or, after the delete delay, by Dir.RemoveDeleted. What is left of it
+// at a stop the next OpenDir removes.
 func (l *Log) Delete() error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); errors.Is(err, ErrClosed) {
@@ -375,7 +389,9 @@ func (l *Log) Delete() error {
 	if err == nil {
 		err = l.fs.SyncDir(filepath.Clean(parent))
 	}
-	if err == nil {
+	if delay := l.config.Load().DeleteDelay; err == nil && delay > 0 && l.home != nil {
+		l.home.condemn(condemned{gone, l.now().Add(delay)})
+	} else if err == nil {
 		err = l.fs.RemoveAll(gone)
 	}
 	if err != nil {

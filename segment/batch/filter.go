@@ -193,3 +193,16 @@ func (f *Filter) finish(base int64, attributes int16) Batch {
 	out.setCRC()
 	return out
 }
+
+// Placeholder returns a header without records, producer or transaction that has the
+// offsets, epoch and max timestamp of b: all it says is where the log goes on.
+func Placeholder(b Batch) Batch {
+	p := (&Filter{b: b}).empty()
+	p.setAttributes(b.Attributes() & attrLogAppendTime)
+	none := NoProducer
+	binary.BigEndian.PutUint64(p[posProducerID:], uint64(none.ProducerID))
+	binary.BigEndian.PutUint16(p[posProducerEpoch:], uint16(none.ProducerEpoch))
+	binary.BigEndian.PutUint32(p[posBaseSequence:], uint32(none.BaseSequence))
+	p.setCRC()
+	return p
+}
