@@ -39,11 +39,14 @@ compose: build ## the compose file under a real Docker daemon, which the test st
 bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
 	@$(install) minio kafka && go run ./test/bench
 
+bench-append: build ## group commit: small appends of 1 to 256 producers to 1 to 1,000 partitions, in three minutes
+	@$(install) kafka && go run ./test/bench -quick -run '^append-'
+
 tools: ## install the tools of the tests
 	@$(install) minio versitygw lint kcat kafka python node
 
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e interop compose bench tools clean
+.PHONY: help build run check test race lint fuzz e2e interop compose bench bench-append tools clean
 .DEFAULT_GOAL := help

@@ -95,7 +95,15 @@ func (f figures) line(shown []metric) string {
 func (b *bench) hotBrokers() []system {
 	if b.hot == nil {
 		b.hotEnv = newEnv(context.WithoutCancel(b.env.ctx), b.root)
-		systems := []system{newVarve(b.hotEnv, "varve.tiering.default=false"), newKafka(b.hotEnv)}
+		const untiered = "varve.tiering.default=false"
+		systems := []system{newVarve(b.hotEnv, untiered), nil}
+		if against != "" {
+			other := newVarve(b.hotEnv, untiered)
+			other.binary = against
+			systems[1] = other
+		} else {
+			systems[1] = newKafka(b.hotEnv)
+		}
 		for _, s := range systems {
 			b.startWarm(s)
 		}

@@ -42,6 +42,7 @@ func parse(args []string) (options, error) {
 		varveSets = append(varveSets, s)
 		return nil
 	})
+	set.StringVar(&against, "against", "", "compare with another Varve, this `binary`, in place of Kafka where both stay up")
 	set.StringVar(&o.note, "note", "", "a `sentence` for the report")
 	if err := set.Parse(args); err != nil {
 		return o, err

@@ -9,7 +9,7 @@ import (
 )
 
 // batch returns the bytes of a record batch as far as batches looks at it.
-func batch(base int64, lastDelta int32, size int) []byte {
+func rawBatch(base int64, lastDelta int32, size int) []byte {
 	b := make([]byte, size)
 	binary.BigEndian.PutUint64(b, uint64(base))
 	binary.BigEndian.PutUint32(b[8:], uint32(size-12))
@@ -18,7 +18,7 @@ func batch(base int64, lastDelta int32, size int) []byte {
 }
 
 func TestBatchesAreWalkedUpToOneThatIsCutOff(t *testing.T) {
-	whole := append(batch(10, 4, 80), batch(15, 0, 61)...)
+	whole := append(rawBatch(10, 4, 80), rawBatch(15, 0, 61)...)
 	for _, c := range []struct {
 		name  string
 		bytes []byte

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -59,7 +60,9 @@ func p(m metric, percentile string) metric { return m + metric(" "+percentile) }
 func percentiles(m metric) []metric { return []metric{p(m, "p50"), p(m, "p99"), p(m, "p99.9")} }
 
 // scenarios is the benchmark, in the order in which it runs.
-var scenarios = []scenario{
+var scenarios = slices.Concat(mainScenarios, appendScenarios())
+
+var mainScenarios = []scenario{
 	{
 		name: "produce-100B-1p", what: "Produce 100 B records to 1 partition, acks=all; Varve flushes before it answers, Kafka does not",
 		prepare: produce(100, 1), shown: moved, targets: produceTargets,
@@ -150,16 +153,18 @@ type sizes struct {
 	warmup   int // records of 1 KiB that warm a broker up
 	paced    time.Duration
 	pacedFor time.Duration // warm-up of paced load
+
+	appending time.Duration // of one append row
 }
 
 var fullSizes = sizes{
 	rounds: 3, small: 6_000_000, large: 1_000_000, replay: 1_500_000, cold: 1_900_000, warmup: 500_000,
-	paced: 15 * time.Second, pacedFor: 5 * time.Second,
+	paced: 15 * time.Second, pacedFor: 5 * time.Second, appending: 10 * time.Second,
 }
 
 var quickSizes = sizes{
 	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
-	paced: 3 * time.Second, pacedFor: time.Second,
+	paced: 3 * time.Second, pacedFor: time.Second, appending: 2 * time.Second,
 }
 
 // records is how many records of a size a produce row sends.

@@ -11,12 +11,17 @@ import (
 // varve is a Varve broker.
 type varve struct {
 	env    *env
+	binary string // "": built from the working tree, or VARVE_BINARY
 	sets   []string
 	broker *harness.Broker
 }
 
-// varveSets are further settings, from the command line.
-var varveSets []string
+// varveSets are further settings, from the command line; against is the binary of another
+// Varve to compare with in place of Kafka.
+var (
+	varveSets []string
+	against   string
+)
 
 func newVarve(e *env, sets ...string) *varve {
 	return &varve{env: e, sets: append([]string{
@@ -27,12 +32,18 @@ func newVarve(e *env, sets ...string) *varve {
 	}, append(sets, varveSets...)...)}
 }
 
-func (v *varve) Name() string              { return "Varve" }
+func (v *varve) Name() string {
+	if v.binary != "" {
+		return "other"
+	}
+	return "Varve"
+}
 func (v *varve) Address() string           { return v.broker.Address }
 func (v *varve) Process() *harness.Process { return v.broker.Process }
 
 func (v *varve) Start() time.Duration {
 	if v.broker == nil {
+		defer v.choose()()
 		v.broker = harness.StartBroker(v.env, v.sets...)
 	} else {
 		v.broker.Start()
@@ -40,6 +51,17 @@ func (v *varve) Start() time.Duration {
 	begin := time.Now()
 	v.env.check(awaitAnswer(v.env.ctx, v.broker.Address))
 	return v.broker.Started + time.Since(begin)
+}
+
+// choose names the binary to start, until what it returns is called.
+func (v *varve) choose() (restore func()) {
+	const key = "VARVE_BINARY" // what the harness asks for
+	if v.binary == "" {
+		return func() {}
+	}
+	before := os.Getenv(key)
+	v.env.check(os.Setenv(key, v.binary))
+	return func() { v.env.check(os.Setenv(key, before)) }
 }
 
 func (v *varve) Stop() {
