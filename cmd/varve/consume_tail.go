@@ -66,7 +66,7 @@ func readTail(ctx context.Context, client *kgo.Client, topic kadm.TopicDetail, p
 			return from, errors.Join(errors.New("the broker's answer is of something else"), kerr.ErrorForCode(got.ErrorCode))
 		}
 		one := got.Topics[0].Partitions[0]
-		if kerr.ErrorForCode(one.ErrorCode) != nil {
+		if one.ErrorCode != 0 {
 			return from, nil // the consumer sees it as well, and tells it
 		}
 		at, found := firstRecord(one.RecordBatches, from)
