@@ -39,21 +39,26 @@ func (s *shard) load(ctx context.Context) error {
 	return nil
 }
 
-// replayBatch applies one batch. A damaged record fails the load, as in Kafka: groups
-// that were silently wrong would commit over what they have lost.
+// replayBatch applies one batch.
 func replayBatch(replay *group.Replay, b batch.Batch) error {
 	producerID := int64(-1)
 	if b.Transactional() {
 		producerID = b.ProducerID()
 	}
+	return eachRecord(b, func(r *batch.Record) error {
+		if b.Control() {
+			return replayMarker(replay, b.ProducerID(), r.Key)
+		}
+		return replay.Record(r.Offset, producerID, r.Key, r.Value)
+	})
+}
+
+// eachRecord yields the records of a batch. A damaged one fails the load, as in Kafka:
+// state that is silently wrong would be written over what was lost.
+func eachRecord(b batch.Batch, yield func(*batch.Record) error) error {
 	var failed error
 	err := batch.Records(b, maxDecompressed, func(r *batch.Record) bool {
-		if b.Control() {
-			failed = replayMarker(replay, b.ProducerID(), r.Key)
-		} else {
-			failed = replay.Record(r.Offset, producerID, r.Key, r.Value)
-		}
-		if failed != nil {
+		if failed = yield(r); failed != nil {
 			failed = fmt.Errorf("record at offset %d: %w", r.Offset, failed)
 		}
 		return failed == nil
