@@ -28,7 +28,10 @@ fuzz: ## every fuzz target for a few seconds (FUZZTIME=5m for more)
 	@test/tools/fuzz.sh $(or $(FUZZTIME),10s)
 
 e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
-	@$(install) minio kcat kafka && go test -tags e2e -count=1 -timeout 30m ./test/e2e/...
+	@$(install) minio kcat kafka && go run ./test/harness/deadline -limit 32m -- go test -tags e2e -count=1 -p 1 -timeout 30m ./test/e2e/... ./test/chaos/...
+
+chaos: build ## each fault of test/chaos for DURATION (1m), all of them within LIMIT (2h)
+	@$(install) minio && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 ./test/chaos/
 
 interop: build ## clients and tools of Apache Kafka and others against the built broker
 	@$(install) kcat kafka python node && go test -tags interop -count=1 -timeout 30m ./test/interop/...
@@ -48,5 +51,5 @@ tools: ## install the tools of the tests
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e interop compose bench bench-append tools clean
+.PHONY: help build run check test race lint fuzz e2e chaos interop compose bench bench-append tools clean
 .DEFAULT_GOAL := help

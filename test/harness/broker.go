@@ -20,6 +20,7 @@ type Broker struct {
 	Address  string // host:port that clients dial; stays the same over restarts
 	HTTP     string // host:port of the operators' listener
 	sets     []string
+	env      []string
 	launched time.Time
 	Started  time.Duration // from exec to the ready line
 }
@@ -28,7 +29,14 @@ type Broker struct {
 // sets are key=value pairs of configuration.
 func StartBroker(t testing.TB, sets ...string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, binary: Varve(t), Dir: t.TempDir(), Address: FreeAddress(t), HTTP: FreeAddress(t), sets: sets}
+	return StartBrokerOf(t, Varve(t), nil, sets...)
+}
+
+// StartBrokerOf is StartBroker for another binary that takes varve's arguments, with
+// further variables of the environment.
+func StartBrokerOf(t testing.TB, binary string, env []string, sets ...string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, binary: binary, env: env, Dir: t.TempDir(), Address: FreeAddress(t), HTTP: FreeAddress(t), sets: sets}
 	b.Start()
 	return b
 }
@@ -81,7 +89,7 @@ func (b *Broker) command(sets []string) *exec.Cmd {
 		args = append(args, "--set", s)
 	}
 	cmd := exec.Command(b.binary, args...)
-	cmd.Env = withoutVarve(os.Environ())
+	cmd.Env = append(withoutVarve(os.Environ()), b.env...)
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,10 +48,15 @@ func NeedCommand(t testing.TB, name string) string {
 	return path
 }
 
-var binary struct {
-	once sync.Once
+// built are the commands that were built, in a directory of their own.
+var built struct {
+	mu    sync.Mutex
+	dir   string             // guarded by mu
+	paths map[string]command // by package; guarded by mu
+}
+
+type command struct {
 	path string
-	out  []byte
 	err  error
 }
 
@@ -59,29 +65,53 @@ var binary struct {
 // that is built already.
 func Varve(t testing.TB) string {
 	t.Helper()
-	if built := os.Getenv("VARVE_BINARY"); built != "" {
-		return Need(t, built)
+	if path := os.Getenv("VARVE_BINARY"); path != "" {
+		return Need(t, path)
 	}
-	binary.once.Do(func() {
+	return Build(t, "./cmd/varve")
+}
+
+// Build builds a command of the module, once a test process, and returns the binary's
+// path. pkg is relative to the module, as in "./cmd/varve".
+func Build(t testing.TB, pkg string) string {
+	t.Helper()
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	b, done := built.paths[pkg]
+	if !done {
+		b.path, b.err = build(Root(t), pkg)
+		if built.paths == nil {
+			built.paths = map[string]command{}
+		}
+		built.paths[pkg] = b
+	}
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.path
+}
+
+// build is called with built.mu held.
+func build(root, pkg string) (string, error) {
+	if built.dir == "" {
 		dir, err := os.MkdirTemp("", "varve-bin-")
 		if err != nil {
-			binary.err = err
-			return
+			return "", err
 		}
-		binary.path = filepath.Join(dir, "varve")
-		args, cgo := []string{"build", "-o", binary.path}, "CGO_ENABLED=0" // static, as `make build` makes it
-		if os.Getenv("VARVE_RACE") == "1" {
-			args, cgo = append(args, "-race"), "CGO_ENABLED=1" // the detector needs it
-		}
-		cmd := exec.Command("go", append(args, "./cmd/varve")...)
-		cmd.Dir = Root(t)
-		cmd.Env = append(os.Environ(), cgo)
-		binary.out, binary.err = cmd.CombinedOutput()
-	})
-	if binary.err != nil {
-		t.Fatalf("build varve: %v\n%s", binary.err, binary.out)
+		built.dir = dir
 	}
-	return binary.path
+	path := filepath.Join(built.dir, filepath.Base(pkg))
+	args, cgo := []string{"build", "-o", path}, "CGO_ENABLED=0" // static, as `make build` makes it
+	if os.Getenv("VARVE_RACE") == "1" {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1" // the detector needs it
+	}
+	cmd := exec.Command("go", append(args, pkg)...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return path, nil
 }
 
 // Main runs a package's tests, then what is to be done after all of them, and removes
@@ -91,8 +121,8 @@ func Main(m *testing.M, after ...func()) {
 	for _, f := range after {
 		f()
 	}
-	if binary.path != "" {
-		os.RemoveAll(filepath.Dir(binary.path))
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
 	}
 	os.Exit(code)
 }

@@ -22,6 +22,7 @@ type Process struct {
 
 	mu    sync.Mutex
 	out   bytes.Buffer
+	file  *os.File    // of LogsVariable, nil without it; guarded by mu
 	lines chan string // of standard output, until somebody stops reading
 	err   error
 }
@@ -37,12 +38,16 @@ func StartProcess(t testing.TB, name string, cmd *exec.Cmd) *Process {
 		t.Fatal(err)
 	}
 	cmd.Stderr = writerFunc(p.keep)
+	if p.file, err = processLog(name); err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
 		p.read(stdout)
 		p.err = cmd.Wait()
+		p.endLog()
 		close(p.done)
 	}()
 	t.Cleanup(func() {
@@ -67,6 +72,32 @@ func (p *Process) keep(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.out.Write(b)
+	if p.file != nil {
+		_, _ = p.file.Write(b) // a copy, for whoever comes too late to ask
+	}
+}
+
+// LogsVariable names a directory that takes copies of all output of all processes: what
+// a run that hangs had to say is read there when it has been killed.
+const LogsVariable = "VARVE_PROCESS_LOGS"
+
+func processLog(name string) (*os.File, error) {
+	dir := os.Getenv(LogsVariable)
+	if dir == "" {
+		return nil, nil
+	}
+	return os.CreateTemp(dir, strings.NewReplacer("/", "_", " ", "_").Replace(name)+"-*.log")
+}
+
+// endLog says how the process has ended.
+func (p *Process) endLog() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file != nil {
+		fmt.Fprintf(p.file, "process %d ended: %v\n", p.Pid(), p.err)
+		p.file.Close()
+		p.file = nil
+	}
 }
 
 func (p *Process) read(r io.Reader) {
@@ -121,6 +152,32 @@ func (p *Process) Kill() {
 
 // Signal sends a signal.
 func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Pause stops the process where it is (SIGSTOP) until Resume, and waits until it stands.
+func (p *Process) Pause(t testing.TB) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, 10*time.Second, "a standing process", func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+		if err != nil {
+			return err
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("it is in state %.1s", state)
+		}
+		return nil
+	})
+}
+
+// Resume lets a paused process go on.
+func (p *Process) Resume(t testing.TB) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Stop asks the process to end (SIGTERM) and waits for it.
 func (p *Process) Stop(limit time.Duration) error {

@@ -44,6 +44,10 @@ func (r *Recorder) Now() int64 {
 	return r.tick()
 }
 
+// Moment is the moment of a time that another process took down, as exact as the
+// machine's clock.
+func (r *Recorder) Moment(t time.Time) int64 { return int64(t.Sub(r.begin)) }
+
 func (r *Recorder) tick() int64 {
 	r.now = max(r.now+1, int64(time.Since(r.begin)))
 	return r.now

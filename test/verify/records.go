@@ -3,17 +3,24 @@ package verify
 import "cmp"
 
 // lost finds acknowledged records that were not read (C1): below the highest offset
-// that was read always, anywhere after a complete read; and what was read in their
+// that was read always, anywhere after a complete read; records that are gone when all is
+// read once more, acknowledged or only read by somebody; and what was read in their
 // place: values that nobody sent, that were refused, or that were sent elsewhere. What
 // was refused within a transaction is C5's.
 func lost(v *view, add report) {
+	finals := v.finals()
 	for i := range v.Sends {
 		s := &v.Sends[i]
-		if v.sight[i] >= 0 || v.Compacted || !v.promised(s) {
-			continue
-		}
-		if high := v.highest[s.Partition]; v.Complete || s.Offset < high {
-			add("value %d was acknowledged at partition %d offset %d and is lost (read up to %d)", s.Value, s.Partition, s.Offset, high)
+		switch seen := v.sight[i] >= 0; {
+		case v.Compacted, !v.promised(s) && !(seen && s.Txn == 0):
+		case !seen:
+			if high := v.highest[s.Partition]; v.Complete || s.Offset < high {
+				add("value %d was acknowledged at partition %d offset %d and is lost (read up to %d)", s.Value, s.Partition, s.Offset, high)
+			}
+		case !v.last[i]:
+			if from, read := finals[s.Partition]; read && v.offset(int32(i)) >= max(from, v.logStart[s.Partition]) {
+				add("value %d was read at partition %d offset %d and is gone", s.Value, s.Partition, v.offset(int32(i)))
+			}
 		}
 	}
 	v.firstSights(func(read int32) {
@@ -27,6 +34,17 @@ func lost(v *view, add report) {
 			add("value %d was sent to partition %d and is in partition %d", r.Value, s.Partition, r.Partition)
 		}
 	})
+}
+
+// finals says from where on each partition was read once more in the end.
+func (v *view) finals() map[int32]int64 {
+	from := map[int32]int64{}
+	for _, a := range v.Assignments {
+		if before, seen := from[a.Partition]; v.sessions[a.Session].Final && (!seen || a.From < before) {
+			from[a.Partition] = a.From
+		}
+	}
+	return from
 }
 
 // firstSights calls f with the first read of each value.

@@ -19,6 +19,7 @@ type view struct {
 	readsByPlace []int32 // reads in the order of partition, offset, log
 	origin       []int32 // by read: the send of its value, -1 if there is none
 	sight        []int32 // by send: the first read of its value, -1 if there is none
+	last         []bool  // by send: a final session has read its value
 
 	logStart map[int32]int64 // the highest log start offset that somebody saw
 	highest  map[int32]int64 // one past the highest offset read
@@ -95,7 +96,7 @@ func (v *view) comparePlaces(a, b *Read) int {
 func (v *view) sortValues() {
 	v.sendsByValue = sorted(len(v.Sends), func(a, b int32) int { return cmp.Compare(v.Sends[a].Value, v.Sends[b].Value) })
 	v.readsByValue = sorted(len(v.Reads), func(a, b int32) int { return cmp.Compare(v.Reads[a].Value, v.Reads[b].Value) })
-	v.origin, v.sight = make([]int32, len(v.Reads)), make([]int32, len(v.Sends))
+	v.origin, v.sight, v.last = make([]int32, len(v.Reads)), make([]int32, len(v.Sends)), make([]bool, len(v.Sends))
 	for i := range v.sight {
 		v.sight[i] = -1
 	}
@@ -108,6 +109,7 @@ func (v *view) sortValues() {
 		v.origin[r] = -1
 		if len(sends) > 0 && v.Sends[sends[0]].Value == value {
 			v.origin[r] = sends[0]
+			v.last[sends[0]] = v.last[sends[0]] || v.sessions[v.Reads[r].Session].Final
 			if v.sight[sends[0]] < 0 {
 				v.sight[sends[0]] = r
 			}

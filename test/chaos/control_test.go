@@ -1,0 +1,165 @@
+//go:build e2e || chaos
+
+package chaos
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/test/chaos/load"
+	"github.com/varvelog/varve/test/harness"
+	"github.com/varvelog/varve/test/verify"
+)
+
+// droppedTail is how much each log loses: some hundred records, far less than a load
+// writes before and after.
+const droppedTail = 64 << 10
+
+// TestR43ADroppedTailIsReported is the positive control of R2: a kill that also takes what
+// a page cache would have held, had acknowledgements not waited for the disk. If the
+// checker passes this, it passes everything.
+func TestR43ADroppedTailIsReported(t *testing.T) {
+	b := harness.StartBroker(t, quick()...)
+	l := load.Start(t, b.Address, "control", small())
+	l.Wait(ackLimit, acksBefore)
+	l.Fault(verify.Disturbance{Kind: "power", Restart: true}, func() {
+		b.Kill()
+		for _, partition := range []string{"control-0-0", "control-0-1"} {
+			lastLog(func(content []byte) []byte { return content[:max(0, len(content)-droppedTail)] })(t, filepath.Join(b.Dir, partition))
+		}
+		b.Start()
+	})
+	l.Wait(ackLimit, acksBefore)
+	broken := rulesOf(verify.Check(l.Finish()))
+	t.Logf("broken: %v", broken)
+	if !slices.Contains(broken, "C1") {
+		t.Errorf("acknowledged records are lost, and only %v are said to be broken", broken)
+	}
+}
+
+func rulesOf(found []verify.Violation) []string {
+	var rules []string
+	for _, v := range found {
+		rules = append(rules, v.Rule)
+	}
+	slices.Sort(rules)
+	return slices.Compact(rules)
+}
+
+// TestR43ALyingClientIsReported logs an acknowledgement that no broker gave, and one for
+// an offset where something else lies.
+func TestR43ALyingClientIsReported(t *testing.T) {
+	b := harness.StartBroker(t, quick()...)
+	l := load.Start(t, b.Address, "liar", load.W2())
+	l.Wait(ackLimit, acksAfter)
+	ticket := l.Recorder.Send(verify.Send{Value: 1 << 50, Producer: 99})
+	l.Recorder.Sent(ticket, verify.OK, 17)
+	if broken := rulesOf(verify.Check(l.Finish())); !slices.Contains(broken, "C1") || !slices.Contains(broken, "C4") {
+		t.Errorf("only %v are said to be broken", broken)
+	}
+}
+
+// childVariable makes this binary a producer: "ADDRESS TOPIC PARTITIONS N".
+const childVariable = "VARVE_CHAOS_CHILD"
+
+// TestChildProducer is no test of its own: it is the producer that
+// TestR14KilledProducersLeaveNothingTwice starts and kills.
+func TestChildProducer(t *testing.T) {
+	words := strings.Fields(os.Getenv(childVariable))
+	if len(words) == 0 {
+		return
+	}
+	partitions, err := strconv.Atoi(words[2])
+	n, err2 := strconv.ParseUint(words[3], 10, 64)
+	if err := errors.Join(err, err2, load.Child(t.Context(), os.Stdout, words[0], words[1], int32(partitions), n, 500)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestR14KilledProducersLeaveNothingTwice kills producers (SIGKILL) while their requests
+// are under way: what was acknowledged to them is there, and nothing twice.
+func TestR14KilledProducersLeaveNothingTwice(t *testing.T) {
+	rng := seeded(t)
+	b := harness.StartBroker(t, quick()...)
+	shape := load.W1()
+	l := load.Start(t, b.Address, "r14", shape)
+	l.Wait(ackLimit, acksBefore)
+	const children = 3
+	for n, more := 1, until(t, 2*time.Second, children); more(); n++ {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestChildProducer$", "-test.timeout", "0")
+		cmd.Env = append(os.Environ(), childVariable+"="+strings.Join([]string{b.Address, "r14-0", strconv.Itoa(shape.Partitions), strconv.Itoa(n)}, " "))
+		p := harness.StartProcess(t, "producer", cmd)
+		p.WaitLine(t, "sent ", ackLimit)
+		pause(time.Duration(rng.Int64N(int64(time.Second))))
+		l.Fault(verify.Disturbance{Kind: "kill-client", Progress: true}, func() {
+			p.Kill()
+			l.Wait(ackLimit, acksAfter)
+		})
+		if err := l.Adopt(p.Output()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finish(t, b, l, children)
+}
+
+// hangVariable makes this binary hang with a broker that never answers.
+const hangVariable = "VARVE_CHAOS_HANG"
+
+// TestHungRun is no test of its own: it is the run that
+// TestR45ARunThatHangsIsEndedFromOutside ends.
+func TestHungRun(t *testing.T) {
+	if os.Getenv(hangVariable) == "" {
+		return
+	}
+	b := harness.StartBroker(t)
+	b.Pause(t)
+	_, _ = os.Stdout.WriteString("hung with broker " + strconv.Itoa(b.Pid()) + "\n")
+	select {}
+}
+
+// deadline is how long the run of TestHungRun may take: enough to start a broker.
+const deadline = 10 * time.Second
+
+// TestR45ARunThatHangsIsEndedFromOutside runs a test that waits for ever for a broker
+// that stands still: the command outside ends both in time, shows what the broker did,
+// and fails.
+func TestR45ARunThatHangsIsEndedFromOutside(t *testing.T) {
+	binary := harness.Build(t, "./test/harness/deadline")
+	cmd := exec.Command(binary, "-limit", deadline.String(), "--", os.Args[0], "-test.run", "^TestHungRun$", "-test.timeout", "0", "-test.v")
+	cmd.Env = append(os.Environ(), hangVariable+"=1", "VARVE_BINARY="+harness.Varve(t))
+	begin := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(begin)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 124 {
+		t.Errorf("the verdict is %v, not exit code 124", err)
+	}
+	if took > deadline+30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for _, sign := range []string{"deadline: failed: ", "SIGQUIT: quit", "broker.(*Broker).Run", "varve is ready"} {
+		if !strings.Contains(string(out), sign) {
+			t.Errorf("no %q in the output", sign)
+		}
+	}
+	_, rest, _ := strings.Cut(string(out), "hung with broker ")
+	word, _, _ := strings.Cut(rest, "\n")
+	pid, err := strconv.Atoi(word)
+	if err != nil {
+		t.Fatalf("no broker in the output:\n%s", out)
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		t.Errorf("broker %d is still there", pid)
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
+	}
+}

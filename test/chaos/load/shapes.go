@@ -1,0 +1,59 @@
+package load
+
+// Shape is what a load does. The zero value of a field is none of it.
+type Shape struct {
+	Topics, Partitions int // of each topic
+	Configs            map[string]string
+	Producers          int
+	Rate               int     // records a second of all producers together
+	MinSize, MaxSize   int     // bytes of a value
+	Plain              bool    // producers are not idempotent
+	Keys               int     // the topics are compacted: so many keys in each partition
+	Tombstones         float64 // share of records without a value
+	Readers            int     // each reads everything from the beginning
+	// RandomReaders begin anew at a random offset after a few polls.
+	RandomReaders int
+	Members       int // of one group that reads everything and commits
+	// Idle is how many connections stand beside it and do nothing.
+	Idle int
+}
+
+// Partition counts of different topics are told apart in a history by their number:
+// topic times Partitions, plus partition.
+
+// W1 is the load of most tests: acks=all, idempotent, five requests in flight.
+func W1() Shape {
+	return Shape{Topics: 3, Partitions: 4, Producers: 4, Rate: 2000, MinSize: 100, MaxSize: 1024, Readers: 2}
+}
+
+// W2 is one producer of one partition, for order.
+func W2() Shape {
+	return Shape{Topics: 1, Partitions: 1, Producers: 1, Rate: 500, MinSize: 100, MaxSize: 1024, Readers: 1}
+}
+
+// W6 is compaction that never rests: a thousand keys, a tenth of all records tombstones.
+func W6() Shape {
+	return Shape{
+		Topics: 1, Partitions: 4, Producers: 4, Rate: 4000, MinSize: 100, MaxSize: 1024, Readers: 1, Keys: 250, Tombstones: 0.1,
+		Configs: map[string]string{"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"},
+	}
+}
+
+// W7 is a tiered load: small segments that leave the disk at once, one reader that
+// follows and others that jump about across the seam.
+func W7() Shape {
+	return Shape{
+		Topics: 1, Partitions: 4, Producers: 4, Rate: 3000, MinSize: 500, MaxSize: 2000, Readers: 1, RandomReaders: 4,
+		Configs: map[string]string{"segment.bytes": "1048576", "local.retention.bytes": "2097152", "remote.storage.enable": "true"},
+	}
+}
+
+// W8 is a group whose members come and go, with commits by hand.
+func W8() Shape {
+	return Shape{Topics: 1, Partitions: 8, Producers: 2, Rate: 500, MinSize: 100, MaxSize: 200, Members: 8}
+}
+
+// W10 is wide: many partitions, many connections, little traffic.
+func W10() Shape {
+	return Shape{Topics: 4, Partitions: 500, Producers: 2, Rate: 200, MinSize: 100, MaxSize: 1024, Readers: 1, Idle: 900}
+}
