@@ -45,6 +45,7 @@ type Broker struct {
 	applying  sync.Mutex     // held while replicas are made what an image says
 	image     *cluster.Image // that openLogs has applied: where follow begins
 	groups    *coordinator.Groups
+	cleaner   *cleaner
 	server    *api.Server
 	wire      *wire.Server
 	listeners []wire.Listener
@@ -68,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{Options: o, replicas: newReplicas()}
+	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config)}
 	b.current.Store(o.Config)
 	b.life, b.end = context.WithCancel(context.Background())
 	for _, step := range []struct {

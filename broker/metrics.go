@@ -60,6 +60,24 @@ var wireMetrics = []gauge[wire.Stats]{
 }
 
 var (
+var cleanerMetrics = []gauge[cleanerStats]{
+	{desc("cleaner_passes_total", "Passes of compaction over a log."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Passes }},
+	{desc("cleaner_failures_total", "Passes of compaction that failed."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Failures }},
+	{desc("cleaner_read_bytes_total", "Bytes read by compaction."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.BytesRead }},
+	{desc("cleaner_segment_bytes_total", "Bytes of segments before their compaction."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.BytesBefore }},
+	{desc("cleaner_kept_bytes_total", "Bytes of segments after their compaction."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.BytesWritten }},
+	{desc("cleaner_records_total", "Records that compaction looked at."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Records }},
+	{desc("cleaner_kept_records_total", "Records that compaction kept."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.RecordsKept }},
+	{desc("cleaner_duration_ms_total", "Time spent in passes of compaction, in ms."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Duration.Milliseconds() }},
+	{desc("cleaner_last_duration_ms", "Time of the last pass of compaction, in ms."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.LastDuration.Milliseconds() }},
+	{desc("cleaner_last_dirty_percent", "Dirty share of the log that was compacted last, before that."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.LastDirtyPercent }},
+	{desc("cleaner_max_dirty_percent", "Dirty share of the dirtiest compacted log."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.MaxDirtyPercent }},
+	{desc("cleaner_dirty_bytes", "Bytes of all compacted logs that are to be compacted."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.DirtyBytes }},
+	{desc("cleaner_max_delay_ms", "By how much max.compaction.lag.ms is exceeded at most, in ms."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.MaxDelay.Milliseconds() }},
+	{desc("cleaner_uncleanable_partitions", "Partitions that cannot be compacted, as corrupt ones."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.Uncleanable }},
+	{desc("cleaner_uncleanable_bytes", "Bytes of partitions that cannot be compacted."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.UncleanableBytes }},
+}
+
 	requestsTotal   = desc("requests_total", "Requests by API.", "api")
 	dirsOffline     = desc("log_directories_offline", "Log directories whose disk has failed, or could not be opened.")
 	partitionsCount = desc("partitions", "Open partitions.")
@@ -77,6 +95,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, dirsOffline, partitionsCount, logBytes, remoteBytes} {
+	for _, m := range cleanerMetrics {
+		ch <- m.desc
+	}
 		ch <- d
 	}
 }
@@ -86,7 +107,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if c.server == nil {
 		return // still opening
 	}
-	tier, wires := c.tier.Stats(), c.wire.Stats()
+	tier, wires, cleaned := c.tier.Stats(), c.wire.Stats(), c.cleaner.snapshot()
+	for _, m := range cleanerMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&cleaned)))
+	}
 	for _, m := range tierMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&tier)))
 	}

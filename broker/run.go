@@ -59,6 +59,8 @@ func (b *Broker) loops() []loop {
 		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
 		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
 		{"topic deletion", time.Second, b.finishDeletes},
+		{"compaction", max(b.config().CleanerBackoff, cleanerPause), b.compact},
+		{"removal of deleted files", time.Second, b.removeDeleted},
 		{"offline partitions", reopenPause, b.reopen},
 		{"metadata cleaning", time.Minute, b.reconcile},
 	}
@@ -68,6 +70,9 @@ func (b *Broker) loops() []loop {
 const flushCheck = 100 * time.Millisecond
 
 // reopenPause is how long a partition that could not be opened is left alone.
+// cleanerPause is the shortest pause between two looks for logs to compact.
+const cleanerPause = 100 * time.Millisecond
+
 const reopenPause = 5 * time.Second
 
 // every calls step again and again, with a pause of d between the end of one and the

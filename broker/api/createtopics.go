@@ -144,8 +144,9 @@ func (s *Server) createTopic(ctx context.Context, n newTopic, validateOnly bool)
 
 // withTieringDefault writes varve.tiering.default down as the new topic's own
 // remote.storage.enable, so that a later change of the default moves no old topic.
+// Compacted topics are not tiered.
 func (s *Server) withTieringDefault(n newTopic) map[string]string {
-	if _, said := n.configs["remote.storage.enable"]; said || !s.Config().TieringDefault {
+	if _, said := n.configs["remote.storage.enable"]; said || !s.Config().TieringDefault || !config.TieredByDefault(s.Config().Topic, n.configs) {
 		return n.configs
 	}
 	configs := map[string]string{"remote.storage.enable": "true"}

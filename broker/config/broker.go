@@ -56,6 +56,13 @@ type Broker struct {
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16
 	OffsetsTopicSegmentBytes                          int64
+	// Compaction.
+	CleanerEnable            bool
+	CleanerThreads           int
+	CleanerDedupeBytes       int64   // of all cleaners together
+	CleanerMaxBytesPerSecond float64 // read and written
+	CleanerBackoff           time.Duration
+
 
 	// Tiering.
 	TieringDefault                                            bool
@@ -109,3 +116,5 @@ type Topic struct {
 	DeleteRetention                       time.Duration
 	MinCompactionLag, MaxCompactionLag    time.Duration
 }
+	MinCleanableRatio                     float64
+	DeleteDelay                           time.Duration

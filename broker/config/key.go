@@ -157,6 +157,8 @@ func (k *Key) store(into any, value string) {
 		*p = int(integer())
 	case *int64:
 		*p = integer()
+	case *float64:
+		*p, _ = strconv.ParseFloat(value, 64) // parse has accepted it
 	case *time.Duration:
 		*p = duration(integer(), k.unit)
 	default:

@@ -62,6 +62,7 @@ func TestDefaultsAreTheQuickstarts(t *testing.T) {
 		CleanupDelete: true, SegmentBytes: 1 << 30, SegmentAge: 7 * 24 * time.Hour, IndexBytes: 10 << 20, IndexInterval: 4096,
 		FlushMessages: 1, FlushAge: math.MaxInt64, MinInsyncReplicas: 1, MaxMessageBytes: 1048588,
 		TimestampBeforeMaxMs: math.MaxInt64, TimestampAfterMaxMs: 3600000, DeleteRetention: 24 * time.Hour, MaxCompactionLag: math.MaxInt64,
+		MinCleanableRatio: 0.5, DeleteDelay: time.Minute,
 	}
 	if b.Topic != want {
 		t.Errorf("topic defaults\n%+v, want\n%+v", b.Topic, want)
@@ -198,8 +199,8 @@ func TestLoadRefusals(t *testing.T) {
 		"log.segment.bytes=1048575":                      "Invalid value 1048575 for configuration log.segment.bytes: Value must be at least 1048576",
 		"log.message.timestamp.type=Mine":                "Invalid value Mine for configuration log.message.timestamp.type: String must be one of: CreateTime, LogAppendTime",
 		"compression.type=zstd":                          "Invalid value zstd for configuration compression.type: Only the default, producer, is possible as yet: batches are stored as producers compress them",
-		"log.cleaner.min.cleanable.ratio=0.1":            "Only the default, 0.5, is possible as yet: log compaction is not built yet",
-		"log.cleanup.policy=compact":                     "Only delete is possible as yet",
+		"log.cleaner.min.cleanable.ratio=2":              "Value must be no more than 1",
+		"log.cleanup.policy=shred":                       "String must be one of: compact, delete",
 		"broker.id=1\nnode.id=2":                         "You must set `node.id` to the same value as `broker.id`",
 		"listeners=SSL://:9093":                          "Listener SSL has the security protocol SSL, which is not built yet; only PLAINTEXT is",
 		"listeners=MINE://:9093":                         "No security protocol defined for listener MINE",

@@ -56,20 +56,19 @@ func also(first string, more ...Synonym) option {
 
 const (
 	maxLong   = "9223372036854775807"
+	maxDouble = "1.7976931348623157E308"
 	hourInMs  = 60 * 60 * 1000
 	minuteMs  = 60 * 1000
-	noDelay   = "files are unlinked at once, and readers that are in them keep them"
-	noCleaner = "log compaction is not built yet"
 )
 
 var topicKeys = []Key{
-	row("cleanup.policy", List, "delete", "What happens to old records: delete drops segments past retention; compact keeps the last record of each key, and is for internal topics only as yet.", oneOf("compact", "delete"), also("log.cleanup.policy")),
+	row("cleanup.policy", List, "delete", "What happens to old records: delete drops segments past retention; compact keeps the last record of each key; both may be named, and an empty list keeps everything.", oneOf("compact", "delete"), also("log.cleanup.policy")),
 	row("compression.gzip.level", Int, "-1", "Level of gzip when compression.type is gzip.", between(-1, 9), also("compression.gzip.level"), defaultOnly("batches are stored as producers compress them")),
 	row("compression.lz4.level", Int, "9", "Level of lz4 when compression.type is lz4.", between(1, 17), also("compression.lz4.level"), defaultOnly("batches are stored as producers compress them")),
 	row("compression.type", String, "producer", "How the broker compresses batches: producer keeps them as they come.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), also("compression.type"), defaultOnly("batches are stored as producers compress them")),
 	row("compression.zstd.level", Int, "3", "Level of zstd when compression.type is zstd.", between(-131072, 22), also("compression.zstd.level"), defaultOnly("batches are stored as producers compress them")),
-	row("delete.retention.ms", Long, "86400000", "How long compaction keeps tombstones.", from(0), in(time.Millisecond), also("log.cleaner.delete.retention.ms"), toTopic(func(t *Topic) any { return &t.DeleteRetention }), defaultOnly(noCleaner)),
-	row("file.delete.delay.ms", Long, "60000", "How long a removed segment's files stay, for readers that are in them.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), noEffect(noDelay)),
+	row("delete.retention.ms", Long, "86400000", "How long compaction keeps tombstones and transaction markers once it has seen them.", from(0), in(time.Millisecond), also("log.cleaner.delete.retention.ms"), toTopic(func(t *Topic) any { return &t.DeleteRetention })),
+	row("file.delete.delay.ms", Long, "60000", "How long the files of a removed segment or topic stay under a name that ends in .deleted or -delete; readers that are in them keep them anyway.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), toTopic(func(t *Topic) any { return &t.DeleteDelay })),
 	row("flush.messages", Long, "1", "Flush to disk before answering once so many records are unflushed; 1 flushes before every answer, by group commit (ours; Kafka's default is never).", from(1), also("log.flush.interval.messages"), toTopic(func(t *Topic) any { return &t.FlushMessages })),
 	row("flush.ms", Long, maxLong, "Flush records at latest after this time.", from(0), in(time.Millisecond), also("log.flush.interval.ms", Synonym{"log.flush.scheduler.interval.ms", 1}), toTopic(func(t *Topic) any { return &t.FlushAge })),
 	row("follower.replication.throttled.replicas", List, "", "Replicas whose followers are throttled.", defaultOnly("replication is not throttled yet")),
@@ -77,13 +76,13 @@ var topicKeys = []Key{
 	row("leader.replication.throttled.replicas", List, "", "Replicas whose leaders are throttled.", defaultOnly("replication is not throttled yet")),
 	row("local.retention.bytes", Long, "-2", "Bytes of a partition to keep on local disk once they are in the bucket; -2 is retention.bytes, -1 no limit.", from(-2), also("log.local.retention.bytes"), toTopic(func(t *Topic) any { return &t.LocalRetentionBytes })),
 	row("local.retention.ms", Long, "-2", "How long records stay on local disk once they are in the bucket; -2 is retention.ms, -1 no limit.", from(-2), also("log.local.retention.ms"), toTopic(func(t *Topic) any { return &t.LocalRetentionMs })),
-	row("max.compaction.lag.ms", Long, maxLong, "Longest time a record may stay uncompacted.", from(1), in(time.Millisecond), also("log.cleaner.max.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MaxCompactionLag }), defaultOnly(noCleaner)),
+	row("max.compaction.lag.ms", Long, maxLong, "Longest time a record may stay uncompacted.", from(1), in(time.Millisecond), also("log.cleaner.max.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MaxCompactionLag })),
 	row("max.message.bytes", Int, "1048588", "Largest record batch, as it is sent.", from(0), also("message.max.bytes"), toTopic(func(t *Topic) any { return &t.MaxMessageBytes })),
 	row("message.timestamp.after.max.ms", Long, "3600000", "How far a record's timestamp may lie after the broker's clock.", from(0), also("log.message.timestamp.after.max.ms"), toTopic(func(t *Topic) any { return &t.TimestampAfterMaxMs })),
 	row("message.timestamp.before.max.ms", Long, maxLong, "How far a record's timestamp may lie before the broker's clock.", from(0), also("log.message.timestamp.before.max.ms"), toTopic(func(t *Topic) any { return &t.TimestampBeforeMaxMs })),
 	row("message.timestamp.type", String, "CreateTime", "Whose timestamp a record has: the producer's, or the broker's at append.", oneOf("CreateTime", "LogAppendTime"), also("log.message.timestamp.type")),
-	row("min.cleanable.dirty.ratio", Double, "0.5", "Share of a log that must be uncompacted before it is compacted.", between(0, 1), also("log.cleaner.min.cleanable.ratio"), defaultOnly(noCleaner)),
-	row("min.compaction.lag.ms", Long, "0", "Shortest time a record stays uncompacted.", from(0), in(time.Millisecond), also("log.cleaner.min.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MinCompactionLag }), defaultOnly(noCleaner)),
+	row("min.cleanable.dirty.ratio", Double, "0.5", "Share of a log that must be uncompacted before it is compacted.", between(0, 1), also("log.cleaner.min.cleanable.ratio"), toTopic(func(t *Topic) any { return &t.MinCleanableRatio })),
+	row("min.compaction.lag.ms", Long, "0", "Shortest time a record stays uncompacted.", from(0), in(time.Millisecond), also("log.cleaner.min.compaction.lag.ms"), toTopic(func(t *Topic) any { return &t.MinCompactionLag })),
 	row("min.insync.replicas", Int, "1", "Replicas that must be in sync for acks=all to be accepted.", from(1), also("min.insync.replicas"), toTopic(func(t *Topic) any { return &t.MinInsyncReplicas })),
 	row("preallocate", Boolean, "false", "Allocate a segment's file whole when it is created.", also("log.preallocate"), toTopic(func(t *Topic) any { return &t.Preallocate })),
 	row("remote.log.copy.disable", Boolean, "false", "Copy no more segments to the bucket, and serve those that are there.", defaultOnly("copying cannot be paused by topic yet")),
@@ -153,12 +152,19 @@ var brokerKeys = []Key{
 	row("log.flush.offset.checkpoint.interval.ms", Int, "60000", "How often recovery points are written down.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.CheckpointInterval })),
 	row("log.flush.start.offset.checkpoint.interval.ms", Int, "60000", "How often log start offsets are written down.", from(0), noEffect("they are written down with the recovery points")),
 
+	// Compaction.
+	row("log.cleaner.enable", Boolean, "true", "Whether logs with cleanup.policy=compact are compacted.", toBroker(func(b *Broker) any { return &b.CleanerEnable })),
+	row("log.cleaner.threads", Int, "1", "Logs that are compacted at a time; 0 is none.", from(0), toBroker(func(b *Broker) any { return &b.CleanerThreads })),
+	row("log.cleaner.dedupe.buffer.size", Long, "134217728", "Memory in which all cleaners together remember keys, 16 bytes each and a quarter more; a log with more keys is compacted in several passes.", from(1<<20), toBroker(func(b *Broker) any { return &b.CleanerDedupeBytes })),
+	row("log.cleaner.io.max.bytes.per.second", Double, maxDouble, "Bytes a second that cleaners read and write.", between(1, math.MaxFloat64), toBroker(func(b *Broker) any { return &b.CleanerMaxBytesPerSecond })),
+	row("log.cleaner.backoff.ms", Long, "15000", "How often it is looked for logs to compact.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.CleanerBackoff })),
+
 	// Broker-wide defaults of topic keys.
 	row("log.cleaner.delete.retention.ms", Long, "86400000", "Default of delete.retention.ms.", from(0)),
 	row("log.cleaner.max.compaction.lag.ms", Long, maxLong, "Default of max.compaction.lag.ms.", from(1)),
 	row("log.cleaner.min.cleanable.ratio", Double, "0.5", "Default of min.cleanable.dirty.ratio.", between(0, 1)),
 	row("log.cleaner.min.compaction.lag.ms", Long, "0", "Default of min.compaction.lag.ms.", from(0)),
-	row("log.cleanup.policy", List, "delete", "Default of cleanup.policy.", oneOf("compact", "delete"), func(k *Key) { k.check = checkDefaultPolicy }),
+	row("log.cleanup.policy", List, "delete", "Default of cleanup.policy.", oneOf("compact", "delete")),
 	row("log.flush.interval.messages", Long, "1", "Default of flush.messages (ours; Kafka's is never).", from(1)),
 	row("log.flush.interval.ms", Long, "", "Default of flush.ms.", null, from(0)),
 	row("log.flush.scheduler.interval.ms", Long, maxLong, "Default of flush.ms when log.flush.interval.ms is not set.", from(0)),
@@ -179,7 +185,7 @@ var brokerKeys = []Key{
 	row("log.roll.jitter.ms", Long, "", "Default of segment.jitter.ms, before log.roll.jitter.hours.", null, from(0)),
 	row("log.roll.jitter.hours", Int, "0", "Default of segment.jitter.ms in hours.", from(0)),
 	row("log.segment.bytes", Int, "1073741824", "Default of segment.bytes.", from(1<<20)),
-	row("log.segment.delete.delay.ms", Long, "60000", "Default of file.delete.delay.ms.", from(0), noEffect(noDelay)),
+	row("log.segment.delete.delay.ms", Long, "60000", "Default of file.delete.delay.ms.", from(0)),
 	row("message.max.bytes", Int, "1048588", "Default of max.message.bytes.", from(0)),
 
 	// Producers, groups and offsets.
@@ -254,7 +260,8 @@ var brokerKeys = []Key{
 	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state.", from(1), noEffect(noShare)),
 	row("share.coordinator.state.topic.min.isr", Short, "2", "min.insync.replicas of __share_group_state.", from(1), noEffect(noShare)),
 	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), noEffect(noShare)),
-	row("log.cleaner.enable", Boolean, "true", "Whether logs are compacted.", noEffect("every topic with cleanup.policy=compact is compacted")),
+	row("log.cleaner.io.buffer.size", Int, "524288", "Memory for the buffers of all cleaners.", from(0), noEffect("a cleaner has two buffers of 1 MiB")),
+	row("log.cleaner.io.buffer.load.factor", Double, "0.9", "How full a cleaner's map gets.", from(0), noEffect("it is filled to 0.8, which holds as many keys as Kafka's")),
 	row("fetch.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
 	row("producer.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
 	row("delete.records.purgatory.purge.interval.requests", Int, "1", "Requests between purges.", noEffect(noPurge)),

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // InternalTopics are the topics that the brokers themselves write.
@@ -97,30 +96,23 @@ func TopicConfig(topic string, defaults Topic, overrides map[string]string) (Top
 	if len(f) > 0 {
 		return Topic{}, f.err()
 	}
-	if policy, set := accepted["cleanup.policy"]; set {
-		checkPolicy(topic, policy, &t, &f)
-	}
+	t.checkTiering(accepted, &f)
 	t.check(&f, func(name string) string { return name })
 	return t, f.err()
 }
 
-func checkPolicy(topic, policy string, t *Topic, f *faults) {
-	switch {
-	case !t.CleanupDelete && !t.CleanupCompact:
-		f.invalid("cleanup.policy", strconv.Quote(policy), "A topic without a policy is not possible as yet; to keep records forever set retention.ms=-1")
-	case t.CleanupCompact && !contains(InternalTopics, topic):
-		f.invalid("cleanup.policy", policy, "Only delete is possible as yet: "+noCleaner)
-	case t.CleanupCompact && t.RemoteStorage:
+// checkTiering refuses a tiered topic that is compacted, as Kafka does: what is in the
+// bucket is not compacted, so its duplicates would stay for ever. A default alone does
+// not make a tiered topic compacted.
+func (t *Topic) checkTiering(own map[string]string, f *faults) {
+	if !t.RemoteStorage || !t.CleanupCompact {
+		return
+	}
+	if _, set := own["cleanup.policy"]; set {
 		f.add("remote.storage.enable", "true", "Remote log storage is unsupported for the compacted topics")
+		return
 	}
-}
-
-// checkDefaultPolicy refuses a default that would make every topic compacted.
-func checkDefaultPolicy(policy string) string {
-	if policy != "delete" {
-		return "Only delete is possible as yet: " + noCleaner
-	}
-	return ""
+	t.CleanupDelete, t.CleanupCompact = true, false
 }
 
 // CheckTopicChange refuses changes that a topic cannot make though both settings are
@@ -130,19 +122,15 @@ func CheckTopicChange(before, after Topic) error {
 	if before.RemoteStorage && !after.RemoteStorage {
 		f.invalid("remote.storage.enable", "false", "Tiering cannot be turned off for a topic yet; its segments are in the bucket")
 	}
-	if before.CleanupCompact != after.CleanupCompact {
-		f.invalid("cleanup.policy", strings.Join(after.policies(), ","), "A topic cannot begin or cease to be compacted as yet")
-	}
 	return f.err()
 }
 
-func (t *Topic) policies() []string {
-	var all []string
-	if t.CleanupCompact {
-		all = append(all, "compact")
+// TieredByDefault tells whether a new topic that does not say is tiered: not one that
+// says that it is to be compacted, nor one of which a default says so.
+func TieredByDefault(defaults Topic, overrides map[string]string) bool {
+	compacted := defaults.CleanupCompact
+	if policy, set := overrides["cleanup.policy"]; set {
+		compacted = contains(splitList(policy), "compact")
 	}
-	if t.CleanupDelete {
-		all = append(all, "delete")
-	}
-	return all
+	return !compacted
 }

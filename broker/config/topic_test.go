@@ -39,9 +39,6 @@ func TestTopicConfigRefusals(t *testing.T) {
 		{"t", "retention.ms", "", "Not a number of type LONG"},
 		{"t", "local.retention.ms", "604800001", "Invalid value 604800001 for configuration local.retention.ms: Value must not be more than retention.ms property value: 604800000"},
 		{"t", "local.retention.ms", "-1", "Value must not be -1 as retention.ms value is set as 604800000."},
-		{"t", "cleanup.policy", "compact", "Only delete is possible as yet"},
-		{"t", "cleanup.policy", "compact,delete", "Only delete is possible as yet"},
-		{"t", "cleanup.policy", "", "to keep records forever set retention.ms=-1"},
 		{"t", "cleanup.policy", "shred", "String must be one of: compact, delete"},
 		{"t", "compression.type", "gzip", "Only the default, producer, is possible as yet"},
 		{"t", "unclean.leader.election.enable", "true", "a leader is always elected from the in-sync replicas"},
@@ -60,16 +57,35 @@ func TestTopicConfigRefusals(t *testing.T) {
 	}
 }
 
-func TestInternalTopicsMayBeCompacted(t *testing.T) {
-	got, err := TopicConfig("__consumer_offsets", defaults(t), map[string]string{
-		"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600", "remote.storage.enable": "false",
-	})
-	if err != nil || !got.CleanupCompact || got.CleanupDelete {
-		t.Errorf("%+v, %v", got, err)
+func TestTopicConfigCleanupPolicies(t *testing.T) {
+	for policy, want := range map[string][2]bool{"delete": {true, false}, "compact": {false, true}, "compact,delete": {true, true}, "": {}} {
+		got, err := TopicConfig("t", defaults(t), map[string]string{"cleanup.policy": policy, "remote.storage.enable": "false"})
+		if err != nil || got.CleanupDelete != want[0] || got.CleanupCompact != want[1] {
+			t.Errorf("%q: %v, %v, %v", policy, got.CleanupDelete, got.CleanupCompact, err)
+		}
 	}
-	_, err = TopicConfig("__consumer_offsets", defaults(t), map[string]string{"cleanup.policy": "compact", "remote.storage.enable": "true"})
-	if err == nil || !strings.Contains(err.Error(), "unsupported for the compacted topics") {
-		t.Errorf("got %v", err)
+}
+
+func TestACompactedTopicIsNotTiered(t *testing.T) {
+	d := defaults(t)
+	compacted := d
+	compacted.CleanupDelete, compacted.CleanupCompact = false, true
+	for _, policy := range []string{"compact", "compact,delete"} {
+		_, err := TopicConfig("t", d, map[string]string{"cleanup.policy": policy, "remote.storage.enable": "true"})
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "unsupported for the compacted topics") {
+			t.Errorf("%s: %v", policy, err)
+		}
+		if TieredByDefault(d, map[string]string{"cleanup.policy": policy}) {
+			t.Errorf("a new topic with %s is tiered", policy)
+		}
+	}
+	if !TieredByDefault(d, nil) || TieredByDefault(compacted, nil) || !TieredByDefault(compacted, map[string]string{"cleanup.policy": "delete"}) {
+		t.Error("the default of new topics is wrong")
+	}
+	// A default that comes later does not stop the start, nor bypass the bucket.
+	got, err := TopicConfig("t", compacted, map[string]string{"remote.storage.enable": "true"})
+	if err != nil || got.CleanupCompact || !got.CleanupDelete {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -130,8 +130,11 @@ func (p *Partition) SetConfig(c config.Topic) {
 // at one time do not roll at one time, and stay the same after a restart.
 func LogConfig(c config.Topic, id tiering.PartitionID) segment.Config {
 	age := c.SegmentAge
+	if c.CleanupCompact {
+		age = min(age, c.MaxCompactionLag) // only sealed segments are compacted
+	}
 	if c.SegmentJitter > 0 {
-		age -= time.Duration(float64(min(c.SegmentJitter, c.SegmentAge)) * jitter(id))
+		age -= time.Duration(float64(min(c.SegmentJitter, age)) * jitter(id))
 	}
 	return segment.Config{
 		SegmentBytes:  c.SegmentBytes,
@@ -140,6 +143,7 @@ func LogConfig(c config.Topic, id tiering.PartitionID) segment.Config {
 		IndexBytes:    c.IndexBytes,
 		FlushMessages: c.FlushMessages,
 		FlushAge:      c.FlushAge,
+		DeleteDelay:   c.DeleteDelay,
 		Preallocate:   c.Preallocate,
 	}
 }
