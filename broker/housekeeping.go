@@ -79,6 +79,13 @@ func (b *Broker) sweep(ctx context.Context) {
 	})
 }
 
+// sweepOrphans lists the objects of one partition after the other: there is no hurry.
+func (b *Broker) sweepOrphans(ctx context.Context) {
+	b.each(ctx, 1, "look for objects that nothing names", func(ctx context.Context, p *partition.Partition) error {
+		return p.SweepOrphans(ctx)
+	})
+}
+
 func (b *Broker) roll(ctx context.Context) {
 	b.each(ctx, 1, "roll a segment", func(_ context.Context, p *partition.Partition) error { return p.Roll(b.Now()) })
 }

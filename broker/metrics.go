@@ -46,6 +46,7 @@ var tierMetrics = []gauge[tiering.Stats]{
 	{desc("tier_fetches_in_flight", "Ranges being fetched from the bucket."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.InFlight }},
 	{desc("tier_fetches_queued", "Ranges waiting to be fetched from the bucket."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.Queued }},
 	{desc("tier_checksum_failures_total", "Chunks whose bytes were not what was uploaded."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.ChecksumFailures }},
+	{desc("bucket_orphans_deleted_total", "Objects that nothing named, found by listing and deleted."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.Orphans }},
 }
 
 var wireMetrics = []gauge[wire.Stats]{

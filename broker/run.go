@@ -54,6 +54,7 @@ func (b *Broker) loops() []loop {
 		{"copy to bucket", b.config().RemoteTaskInterval, b.copySegments},
 		{"retention", b.config().RetentionCheckInterval, b.retain},
 		{"bucket sweep", b.config().BucketSweepInterval, b.sweep},
+		{"orphan sweep", b.config().BucketOrphanInterval, b.sweepOrphans},
 		{"roll by time", time.Second, b.roll},
 		{"flush by time", flushCheck, b.flushDue},
 		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},

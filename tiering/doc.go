@@ -23,7 +23,8 @@
 //     else is committed, and the offsets that allow deletion do not move.
 //   - Nothing is deleted from the bucket but from the dead list of a committed root,
 //     after a delay, and stays in that list until the store has acknowledged. The
-//     objects of a deleted topic are the one exception.
+//     exceptions are the objects of a deleted topic, and those that no commit can name
+//     any more (orphans.go).
 //   - A byte is handed to a reader only after the CRC of its chunk was verified.
 //
 // Constructors start no goroutine. Downloads are served by (*Tier).Run; everything else

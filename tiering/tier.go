@@ -96,7 +96,7 @@ type Tier struct {
 // counters are the numbers behind Stats.
 type counters struct {
 	getBytes, getCalls, putBytes, putCalls, deleteCalls atomic.Int64
-	hits, misses, checksumFailures                      atomic.Int64
+	hits, misses, checksumFailures, orphans             atomic.Int64
 }
 
 // New returns a tier. It empties the chunk cache's directory and talks to nobody.
@@ -205,6 +205,7 @@ type Stats struct {
 	GetBytes, GetCalls, PutBytes, PutCalls, DeleteCalls        int64
 	InFlight, Queued                                           int64
 	ChecksumFailures                                           int64
+	Orphans                                                    int64 // objects that nothing needed, deleted
 }
 
 // Stats returns the numbers of this moment.
@@ -214,6 +215,7 @@ func (t *Tier) Stats() Stats {
 		GetBytes: t.counters.getBytes.Load(), GetCalls: t.counters.getCalls.Load(),
 		PutBytes: t.counters.putBytes.Load(), PutCalls: t.counters.putCalls.Load(),
 		DeleteCalls: t.counters.deleteCalls.Load(), ChecksumFailures: t.counters.checksumFailures.Load(),
+		Orphans: t.counters.orphans.Load(),
 	}
 	s.InFlight, s.Queued = t.fetch.load()
 	t.cache.mu.Lock()

@@ -70,6 +70,15 @@ func (p *Partition) Sweep(ctx context.Context) error {
 	return remoteError(err)
 }
 
+// SweepOrphans removes objects that nothing names.
+func (p *Partition) SweepOrphans(ctx context.Context) error {
+	if ready, err := p.readyRemote(ctx); !ready {
+		return err
+	}
+	_, err := p.remote.SweepOrphans(ctx)
+	return remoteError(err)
+}
+
 // readyRemote reports whether this replica leads and the remote log has been read in
 // this epoch: nothing happens in the bucket, nor because of it, before (I25).
 func (p *Partition) readyRemote(ctx context.Context) (bool, error) {
