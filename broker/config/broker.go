@@ -45,6 +45,13 @@ type Broker struct {
 	RetentionCheckInterval   time.Duration
 	CheckpointInterval       time.Duration // of recovery points and log start offsets
 
+	// Compaction.
+	CleanerEnable            bool
+	CleanerThreads           int
+	CleanerDedupeBytes       int64   // of all cleaners together
+	CleanerMaxBytesPerSecond float64 // read and written
+	CleanerBackoff           time.Duration
+
 	// Producers, groups and offsets.
 	ProducerIDExpiration, ProducerExpiryCheckInterval time.Duration
 	GroupMinSessionTimeout, GroupMaxSessionTimeout    time.Duration
@@ -56,13 +63,6 @@ type Broker struct {
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16
 	OffsetsTopicSegmentBytes                          int64
-	// Compaction.
-	CleanerEnable            bool
-	CleanerThreads           int
-	CleanerDedupeBytes       int64   // of all cleaners together
-	CleanerMaxBytesPerSecond float64 // read and written
-	CleanerBackoff           time.Duration
-
 
 	// Tiering.
 	TieringDefault                                            bool
@@ -73,7 +73,6 @@ type Broker struct {
 	RemoteCopyConcurrency, RemoteFetchConcurrency             int
 	RemoteCopyMaxBytesPerSecond, RemoteFetchMaxBytesPerSecond int64
 	BucketTimeout, BucketDeleteDelay, BucketSweepInterval     time.Duration
-	BucketOrphanInterval                                      time.Duration
 
 	values *values
 }
@@ -116,6 +115,6 @@ type Topic struct {
 	Preallocate                           bool
 	DeleteRetention                       time.Duration
 	MinCompactionLag, MaxCompactionLag    time.Duration
-}
 	MinCleanableRatio                     float64
 	DeleteDelay                           time.Duration
+}
