@@ -147,6 +147,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 		SessionMin: b.config().GroupMinSessionTimeout, SessionMax: b.config().GroupMaxSessionTimeout,
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,
+		Consumer: b.consumerSettings, Metadata: coordinator.NewTopics(b.store.Image).Metadata,
 	})
 	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
 		b.loadGroups([]*cluster.Topic{t})

@@ -4,6 +4,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/coordinator/group"
 	"github.com/varvelog/varve/broker/wire"
 )
 
@@ -17,6 +18,19 @@ func (b *Broker) wireOptions() wire.Options {
 		SendBuffer: c.SocketSendBufferBytes, ReceiveBuffer: c.SocketReceiveBufferBytes,
 		Logger: b.Log,
 	}
+}
+
+// consumerSettings are those of a group of the consumer protocol (KIP-848).
+func (b *Broker) consumerSettings(string) group.Settings {
+	c := b.config().Consumer
+	s := group.Settings{
+		SessionTimeout: c.SessionTimeout.Milliseconds(), HeartbeatInterval: c.HeartbeatInterval.Milliseconds(),
+		AssignmentInterval: c.AssignmentInterval.Milliseconds(), RegexRefresh: c.RegexRefreshInterval.Milliseconds(),
+		MaxSize: c.MaxSize, Assignors: c.Assignors,
+		Upgrade:   c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "upgrade",
+		Downgrade: c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "downgrade",
+	}
+	return s
 }
 
 // alter applies the dynamic broker configs of an image. It tells whether it could: what

@@ -20,6 +20,7 @@ func (s *Server) apiVersions(c *call, q *kmsg.ApiVersionsRequest) *kmsg.ApiVersi
 		c.Conn.SetSoftware(q.ClientSoftwareName, q.ClientSoftwareVersion)
 	}
 	p.ApiKeys = advertised()
+	showFeatures(p)
 	p.FinalizedFeaturesEpoch = s.Store.Image().Revision()
 	return p
 }

@@ -64,6 +64,8 @@ func init() {
 		{key: 47, name: "OffsetDelete", min: 0, max: 0, start: started(kmsg.NewPtrOffsetDeleteRequest, (*Server).offsetDelete)},
 		{key: 60, name: "DescribeCluster", min: 0, max: 2, start: quick(kmsg.NewPtrDescribeClusterRequest, (*Server).describeCluster)},
 		{key: 61, name: "DescribeProducers", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeProducersRequest, (*Server).describeProducers)},
+		{key: 68, name: "ConsumerGroupHeartbeat", min: 0, max: 1, start: started(kmsg.NewPtrConsumerGroupHeartbeatRequest, (*Server).consumerGroupHeartbeat)},
+		{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, start: quick(kmsg.NewPtrConsumerGroupDescribeRequest, (*Server).consumerGroupDescribe)},
 		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
 	}
 }

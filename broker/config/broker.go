@@ -2,6 +2,17 @@ package config
 
 import "time"
 
+// ConsumerGroups are the settings of groups of the consumer protocol (KIP-848).
+type ConsumerGroups struct {
+	SessionTimeout, MinSessionTimeout, MaxSessionTimeout             time.Duration
+	HeartbeatInterval, MinHeartbeatInterval, MaxHeartbeatInterval    time.Duration
+	AssignmentInterval, MinAssignmentInterval, MaxAssignmentInterval time.Duration
+	RegexRefreshInterval                                             time.Duration
+	MaxSize                                                          int
+	Assignors                                                        []string
+	MigrationPolicy                                                  string // lower case
+}
+
 // Endpoint is a listener: NAME://HOST:PORT. An empty host is every address.
 type Endpoint struct {
 	Name string
@@ -59,6 +70,7 @@ type Broker struct {
 	GroupMaxSize                                      int
 	OffsetMetadataMaxBytes                            int
 	OffsetsCommitTimeout                              time.Duration
+	Consumer                                          ConsumerGroups
 	OffsetsRetention, OffsetsRetentionCheckInterval   time.Duration
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16

@@ -203,6 +203,7 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 	if b.GroupMinSessionTimeout > b.GroupMaxSessionTimeout {
 		f.add("group.min.session.timeout.ms", "", "group.min.session.timeout.ms must be at most group.max.session.timeout.ms")
 	}
+	b.Consumer.settle(f)
 	b.Topic = v.topicDefaults(f)
 	return b
 }

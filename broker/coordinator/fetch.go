@@ -14,32 +14,39 @@ func (g *Groups) Fetch(r *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	response.Version = r.Version
 	if r.Version >= 8 {
 		for i := range r.Groups {
-			answer := g.fetch(r.Groups[i].Group, r.Groups[i].Topics, r.RequireStable)
+			answer := g.fetch(&r.Groups[i], r.RequireStable)
 			response.Groups = append(response.Groups, answer)
 		}
 		return response
 	}
-	answer := g.fetch(r.Group, upgradeTopics(r), r.RequireStable)
+	asked := kmsg.NewOffsetFetchRequestGroup()
+	asked.Group, asked.Topics = r.Group, upgradeTopics(r)
+	answer := g.fetch(&asked, r.RequireStable)
 	response.ErrorCode = answer.ErrorCode
 	response.Topics = downgradeTopics(r, &answer)
 	return response
 }
 
-// fetch answers for one group; topics nil asks for all.
-func (g *Groups) fetch(id string, topics []kmsg.OffsetFetchRequestGroupTopic, requireStable bool) kmsg.OffsetFetchResponseGroup {
+// fetch answers for one group; topics nil asks for all. Members say who they are from
+// v9 on (KIP-848).
+func (g *Groups) fetch(asked *kmsg.OffsetFetchRequestGroup, requireStable bool) kmsg.OffsetFetchResponseGroup {
 	answer := kmsg.NewOffsetFetchResponseGroup()
-	answer.Group = id
-	s, code := g.enter(id)
+	answer.Group = asked.Group
+	s, code := g.enter(asked.Group)
 	if code != 0 {
 		answer.ErrorCode = code
 		return answer
 	}
 	defer s.mu.Unlock()
 	var found *group.Group
-	if e := s.groups[id]; e != nil {
+	if e := s.groups[asked.Group]; e != nil {
 		found = e.Group
 	}
-	answer.Topics = found.Fetch(topics, requireStable)
+	if code := found.ValidateFetch(asked.MemberID, asked.MemberEpoch); code != 0 {
+		answer.ErrorCode = code
+		return answer
+	}
+	answer.Topics = found.Fetch(asked.Topics, requireStable)
 	return answer
 }
 

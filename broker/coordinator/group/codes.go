@@ -18,4 +18,11 @@ var (
 	groupIDNotFound           = kerr.GroupIDNotFound.Code
 	groupSubscribedToTopic    = kerr.GroupSubscribedToTopic.Code
 	unstableOffsetCommit      = kerr.UnstableOffsetCommit.Code
+	invalidRequest            = kerr.InvalidRequest.Code
+	unsupportedVersion        = kerr.UnsupportedVersion.Code
+	fencedMemberEpoch         = kerr.FencedMemberEpoch.Code
+	staleMemberEpoch          = kerr.StaleMemberEpoch.Code
+	unreleasedInstanceID      = kerr.UnreleasedInstanceID.Code
+	unsupportedAssignor       = kerr.UnsupportedAssignor.Code
+	invalidRegularExpression  = kerr.InvalidRegularExpression.Code
 )

@@ -18,7 +18,7 @@ func (g *Group) DeleteOffsets(now int64, t Ticket, r *kmsg.OffsetDeleteRequest) 
 	case g.state == Dead:
 		out.reply(t, DeleteOffsetsError(r, groupIDNotFound))
 		return out
-	case g.state != Empty && g.protocolType != consumerProtocol:
+	case g.consumer == nil && g.state != Empty && g.protocolType != consumerProtocol:
 		out.reply(t, DeleteOffsetsError(r, nonEmptyGroup))
 		return out
 	}
@@ -68,21 +68,30 @@ func (g *Group) DropTopic(now int64, t Ticket, topic string) Output {
 // Delete handles DeleteGroups for an empty group. The answer is a code.
 func (g *Group) Delete(now int64, t Ticket) Output {
 	var out Output
-	switch g.state {
-	case Empty:
-		g.bury(now, t, &out)
-	case Dead:
+	switch {
+	case g.state == Dead:
 		out.code(t, groupIDNotFound)
+	case g.empty():
+		g.bury(now, t, &out)
 	default:
 		out.code(t, nonEmptyGroup)
 	}
 	return out
 }
 
+// empty reports whether nobody is in the group, of either protocol.
+func (g *Group) empty() bool {
+	return g.state == Empty && (g.consumer == nil || len(g.consumer.state.members) == 0)
+}
+
 // bury writes the tombstones of all the group's records.
 func (g *Group) bury(now int64, t Ticket, out *Output) {
 	records := g.tombstones(now, g.everyOffset())
-	records = append(records, record(now, g.metadataKey(), nil))
+	_, gone := g.consumerTombstones(now)
+	records = append(records, gone...)
+	if g.consumer == nil {
+		records = append(records, record(now, g.metadataKey(), nil))
+	}
 	after := afterBury{ticket: t, since: g.since}
 	g.transition(now, Dead)
 	out.append(records, after)
@@ -99,6 +108,9 @@ func (a afterBury) appended(g *Group, _ int64, code int16, out *Output) {
 		g.deleted = true
 	} else {
 		g.state, g.since = Empty, a.since
+		if g.consumer != nil {
+			g.doubt(goneKeys(g.consumer.state))
+		}
 	}
 	out.code(a.ticket, code)
 }
@@ -181,7 +193,7 @@ func (g *Group) ExpireOffsets(now int64) Output {
 			gone = append(gone, tp)
 		}
 	}
-	if all && g.state == Empty && len(g.pending) == 0 && len(g.inflight) == 0 && len(g.txn) == 0 {
+	if all && g.empty() && len(g.pending) == 0 && len(g.inflight) == 0 && len(g.txn) == 0 {
 		g.bury(now, 0, &out)
 		return out
 	}
@@ -255,6 +267,9 @@ func (s subscription) has(topic string) bool {
 // subscription reads the members' metadata where they use Kafka's own consumer
 // protocol; any version begins like version 0.
 func (g *Group) subscription() subscription {
+	if g.consumer != nil {
+		return subscription{known: true, topics: g.consumer.state.subscribed()}
+	}
 	if g.protocolType != consumerProtocol {
 		return subscription{}
 	}

@@ -12,6 +12,11 @@ type Limits struct {
 	MaxSize               int   // group.max.size; 0: no limit
 	OffsetMetadataMax     int   // offset.metadata.max.bytes
 	OffsetsRetention      int64 // offsets.retention.minutes
+
+	// Consumer is the settings of a group of the consumer protocol, and Metadata the
+	// topics, each as of now.
+	Consumer func(groupID string) Settings
+	Metadata func() Metadata
 }
 
 const (
@@ -35,12 +40,28 @@ const (
 	minRetry = 1000
 )
 
-// Group is one group. Moments are ms since the Unix epoch. Strings and slices of
-// requests are copied before they are kept: a request may be a view of its frame.
+// Group is one group with its committed offsets. Moments are ms since the Unix epoch.
+// Strings and slices of requests are copied before they are kept: a request may be a
+// view of its frame.
 type Group struct {
 	id     string
 	limits *Limits
 
+	classicGroup
+	consumer *consumerGroup // nil: the group is of the classic protocol
+	// doubtful are keys of the consumer protocol whose record may or may not be in the
+	// log since an append failed. The next append writes them as the state has them.
+	doubtful map[stateKey]struct{}
+	deleted  bool // the tombstones are committed
+
+	offsets  offsets
+	inflight map[topicPartition]int              // commits whose records are not committed yet
+	txn      map[int64]map[topicPartition]Offset // producer id → offsets of its open transaction (KIP-98)
+}
+
+// classicGroup is a group of the classic protocol. In one of the consumer protocol it
+// is Empty, or Dead.
+type classicGroup struct {
 	state, previous State
 	since           int64 // when state was entered; -1: not known (records before Kafka 2.1)
 	generation      int32
@@ -48,7 +69,6 @@ type Group struct {
 	protocolName    *string // of the current generation
 	leader          string  // "": none
 	persisted       bool    // the log may hold our metadata, so going takes a tombstone
-	deleted         bool    // the tombstone is committed
 
 	members   map[string]*member
 	static    map[string]string   // group.instance.id → member id
@@ -64,10 +84,6 @@ type Group struct {
 	initial, newMember               bool
 	syncAt                           int64 // when members that have not synced are expired, 0: none
 	sessions                         sessions
-
-	offsets  offsets
-	inflight map[topicPartition]int              // commits whose records are not committed yet
-	txn      map[int64]map[topicPartition]Offset // producer id → offsets of its open transaction (KIP-98)
 }
 
 type topicPartition struct {
@@ -77,11 +93,14 @@ type topicPartition struct {
 
 // New makes an empty group. limits are shared and must not change.
 func New(id string, limits *Limits, now int64) *Group {
-	return &Group{
-		id: id, limits: limits, state: Empty, previous: Dead, since: now,
+	return &Group{id: id, limits: limits, classicGroup: newClassicGroup(now), offsets: offsets{}, inflight: map[topicPartition]int{}}
+}
+
+func newClassicGroup(now int64) classicGroup {
+	return classicGroup{
+		state: Empty, previous: Dead, since: now,
 		members: map[string]*member{}, static: map[string]string{}, pending: map[string]*member{},
 		unsynced: map[string]struct{}{}, supported: map[string]int{},
-		offsets: offsets{}, inflight: map[topicPartition]int{},
 	}
 }
 
@@ -97,7 +116,7 @@ func (g *Group) Generation() int32 { return g.generation }
 // Gone reports whether the group can be forgotten: it was deleted, or nothing of it
 // was ever stored and nobody is in it.
 func (g *Group) Gone() bool {
-	return g.deleted || g.state == Empty && !g.persisted && len(g.pending) == 0 &&
+	return g.deleted || g.consumer == nil && g.doubtful == nil && g.state == Empty && !g.persisted && len(g.pending) == 0 &&
 		len(g.offsets) == 0 && len(g.inflight) == 0 && len(g.txn) == 0
 }
 

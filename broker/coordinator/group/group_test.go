@@ -39,7 +39,7 @@ func TestAnswersEncodeInEveryVersion(t *testing.T) {
 	commit.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: make([]kmsg.OffsetCommitRequestTopicPartition, 1)}}
 	roundTrip(CommitError(commit, 3), kmsg.NewPtrOffsetCommitResponse(), 10)
 	describe := kmsg.NewPtrDescribeGroupsResponse()
-	describe.Groups = append(describe.Groups, g.Describe(), DescribeUnknown(6, "h"))
+	describe.Groups = append(describe.Groups, g.Describe(6), DescribeUnknown(6, "h"))
 	roundTrip(describe, kmsg.NewPtrDescribeGroupsResponse(), 6)
 }
 

@@ -7,6 +7,9 @@ func (g *Group) Heartbeat(now int64, r *kmsg.HeartbeatRequest) int16 {
 	if g.state == Dead {
 		return coordinatorNotAvailable
 	}
+	if g.consumer != nil {
+		return g.heartbeatConsumer(now, r)
+	}
 	if code := g.validate(r.MemberID, r.InstanceID); code != 0 {
 		return code
 	}

@@ -15,24 +15,39 @@ func (g *Group) Join(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGr
 	switch {
 	case g.state == Dead:
 		fail(r.MemberID, coordinatorNotAvailable)
+	case g.consumer != nil && len(g.consumer.state.members) > 0:
+		g.joinConsumer(now, t, c, fresh, r, &out)
+	case g.consumer != nil:
+		g.endConsumer(now, &out)
+		g.joinClassic(now, t, c, fresh, r, &out)
+	default:
+		g.joinClassic(now, t, c, fresh, r, &out)
+	}
+	return out
+}
+
+// joinClassic joins a group of the classic protocol.
+func (g *Group) joinClassic(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGroupRequest, out *Output) {
+	fail := func(id string, code int16) { out.reply(t, JoinError(r.Version, id, code)) }
+	switch {
 	case !g.accepts(r.MemberID):
 		if m := g.members[r.MemberID]; m != nil {
-			g.expel(m, &out)
+			g.expel(m, out)
 		} else {
 			g.remove(r.MemberID)
 		}
 		fail("", groupMaxSizeReached)
-		g.maybeCompleteJoin(now, &out)
+		g.maybeCompleteJoin(now, out)
 	case !g.supports(r.ProtocolType, r.Protocols):
 		fail(r.MemberID, inconsistentGroupProtocol)
 	case r.MemberID != "":
-		g.rejoin(now, t, c, r, &out)
+		g.rejoin(now, t, c, r, out)
 	case r.InstanceID != nil:
 		id := *r.InstanceID + "-" + fresh
 		if old, ok := g.static[*r.InstanceID]; ok {
-			g.replaceStatic(now, t, old, id, r, &out)
+			g.replaceStatic(now, t, old, id, r, out)
 		} else {
-			g.admit(now, t, c, id, r, &out)
+			g.admit(now, t, c, id, r, out)
 		}
 	case r.Version >= 4: // KIP-394: come back with the id
 		m := &member{id: c.ID + "-" + fresh}
@@ -40,9 +55,8 @@ func (g *Group) Join(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGr
 		g.extend(m, now+int64(r.SessionTimeoutMillis))
 		fail(m.id, memberIDRequired)
 	default:
-		g.admit(now, t, c, c.ID+"-"+fresh, r, &out)
+		g.admit(now, t, c, c.ID+"-"+fresh, r, out)
 	}
-	return out
 }
 
 // accepts reports whether group.max.size has room for the member. While a group

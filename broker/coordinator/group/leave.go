@@ -9,6 +9,10 @@ func (g *Group) Leave(now int64, r *kmsg.LeaveGroupRequest) (*kmsg.LeaveGroupRes
 		return LeaveError(r, coordinatorNotAvailable), out
 	}
 	answers := leavers(r)
+	if g.consumer != nil {
+		g.leaveConsumer(now, answers, &out)
+		return leaveResponse(r, answers), out
+	}
 	left := false
 	for i := range answers {
 		a := &answers[i]

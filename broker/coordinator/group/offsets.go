@@ -49,7 +49,12 @@ func (o offsets) has(tp topicPartition) bool {
 // Commit handles OffsetCommit v1-v10. The answer comes when the offsets are stored.
 func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output {
 	var out Output
-	if code := g.validateCommit(r); code != 0 {
+	code := g.validateCommit(r)
+	var fenced func(tp topicPartition, id TopicID) int16
+	if g.consumer != nil && g.state != Dead {
+		fenced, code = g.consumer.validateCommit(r, g.limits.metadata())
+	}
+	if code != 0 {
 		out.reply(t, CommitError(r, code))
 		return out
 	}
@@ -71,6 +76,12 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 				continue
 			}
 			tp := topicPartition{name, p.Partition}
+			if fenced != nil {
+				if code := fenced(tp, topic.TopicID); code != 0 {
+					response.Topics[i].Partitions[j].ErrorCode = code
+					continue
+				}
+			}
 			v := newOffset(now, r, topic, p)
 			after.commits = append(after.commits, commit{tp, v})
 			records = append(records, record(now, g.offsetKey(tp), offsetValue(v)))

@@ -21,6 +21,48 @@ func (r *reader) take(n int) []byte {
 	return v
 }
 
+func (r *reader) int8() int8 {
+	if p := r.take(1); p != nil {
+		return int8(p[0])
+	}
+	return 0
+}
+
+func (r *reader) uuid() (id [16]byte) {
+	copy(id[:], r.take(len(id)))
+	return id
+}
+
+// strings are as many as there are: a length is believed one string at a time.
+func (r *reader) strings() []string {
+	all := []string{}
+	for n := r.length(false); n > 0 && !r.bad; n-- {
+		all = append(all, r.string())
+	}
+	return all
+}
+
+func (r *reader) int32s() []int32 {
+	var all []int32
+	for n := r.length(false); n > 0 && !r.bad; n-- {
+		all = append(all, r.int32())
+	}
+	return all
+}
+
+// tag0 ends a structure: it gives the tagged field of tag 0 to read, where there is one
+// and read is not nil. A field that read finds cut short makes r bad.
+func (r *reader) tag0(read func(*reader)) {
+	r.tags(func(tag int, p []byte) {
+		if tag != 0 || read == nil {
+			return
+		}
+		field := &reader{p: p, flexible: true}
+		read(field)
+		r.bad = r.bad || field.bad
+	})
+}
+
 func (r *reader) int16() int16 {
 	if p := r.take(2); p != nil {
 		return int16(binary.BigEndian.Uint16(p))

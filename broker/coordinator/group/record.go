@@ -112,10 +112,12 @@ func (g *Group) metadataValue(assignments map[string][]byte) []byte {
 	return v.AppendTo(nil)
 }
 
-// key is a key of ours: of an offset, or, where metadata is set, of a group.
+// key is a key of ours: of an offset, of a group of the classic protocol where metadata
+// is set, or of one of the consumer protocol where state has a kind.
 type key struct {
 	group    string
 	metadata bool
+	state    stateKey
 	tp       topicPartition
 }
 
@@ -125,7 +127,7 @@ func decodeKey(p []byte) (k key, ok bool, err error) {
 	if len(p) < 2 {
 		return key{}, false, fmt.Errorf("%w: key of %d bytes", ErrRecord, len(p))
 	}
-	switch int16(binary.BigEndian.Uint16(p)) {
+	switch kind := int16(binary.BigEndian.Uint16(p)); kind {
 	case keyOffsetV0, keyOffset:
 		var v kmsg.OffsetCommitKey
 		if err := v.ReadFrom(p); err != nil {
@@ -138,8 +140,23 @@ func decodeKey(p []byte) (k key, ok bool, err error) {
 			return key{}, false, fmt.Errorf("%w: group key: %w", ErrRecord, err)
 		}
 		return key{group: v.Group, metadata: true}, true, nil
+	case keyEpoch, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex:
+		k, err := decodeStateKey(kind, p[2:])
+		return k, err == nil, err
 	}
 	return key{}, false, nil
+}
+
+func decodeStateKey(kind int16, p []byte) (key, error) {
+	r := &reader{p: p}
+	k := key{group: r.string(), state: stateKey{kind: kind}}
+	if k.state.named() {
+		k.state.name = r.string()
+	}
+	if r.bad {
+		return key{}, fmt.Errorf("%w: key of type %d and %d bytes is cut short", ErrRecord, kind, len(p))
+	}
+	return k, nil
 }
 
 func decodeOffset(p []byte) (Offset, error) {

@@ -86,7 +86,9 @@ func TestReplaySkipsUnknownKeysAndRefusesDamagedValues(t *testing.T) {
 		key, value []byte
 		want       error
 	}{
-		{"a key of KIP-848", []byte{0, 3, 0, 1, 'g'}, []byte{0, 0}, nil},
+		{"a key of KIP-848", []byte{0, 3, 0, 1, 'g'}, []byte{0, 0, 0, 0, 0, 1, 0}, nil},
+		{"a short value of KIP-848", []byte{0, 3, 0, 1, 'g'}, []byte{0, 0}, ErrRecord},
+		{"partition metadata of Kafka 4.0", []byte{0, 4, 0, 1, 'g'}, []byte{0, 0}, nil},
 		{"a key of the future", []byte{0x7f, 0xff}, nil, nil},
 		{"a null key", nil, nil, ErrRecord},
 		{"a short offset key", []byte{0, 1, 0, 9}, nil, ErrRecord},
@@ -152,7 +154,7 @@ func FuzzReplay(f *testing.F) {
 		}
 		for _, g := range p.Groups(1000) { // whatever was read can be used
 			g.Loaded(1000)
-			g.Describe()
+			g.Describe(6)
 			g.Listed()
 			g.Fetch(nil, true)
 			g.ExpireOffsets(1 << 40)

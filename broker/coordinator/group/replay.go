@@ -24,6 +24,9 @@ func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error
 	if k.metadata {
 		return p.metadata(k.group, value)
 	}
+	if k.state.kind != 0 {
+		return p.consumer(k, value)
+	}
 	if value == nil {
 		if g := p.groups[k.group]; g != nil {
 			g.offsets.remove(k.tp)
@@ -65,9 +68,53 @@ func (p *Replay) EndTransaction(producerID int64, commit bool) {
 	}
 }
 
+// consumer applies a record of a group of the consumer protocol.
+func (p *Replay) consumer(k key, value []byte) error {
+	g := p.groups[k.group]
+	if value == nil && (g == nil || g.consumer == nil) {
+		return nil
+	}
+	g = p.group(k.group)
+	if g.consumer == nil {
+		g.consumer = newConsumerGroup()
+	}
+	if value == nil && k.state.kind == keyEpoch { // the last of a group's tombstones
+		g.consumer = nil
+		return nil
+	}
+	return g.consumer.state.replay(k.state, value)
+}
+
+// loaded makes a state of records the group's. Members of whom there is only a part
+// are none: the rest of them was removed.
+func (c *consumerGroup) loaded(now, session int64) {
+	s := c.state
+	for id, m := range s.members {
+		if m.topics == nil {
+			delete(s.members, id)
+		}
+	}
+	for id := range s.target {
+		if s.members[id] == nil {
+			delete(s.target, id)
+		}
+	}
+	c.state = newConsumerState()
+	c.install(s)
+	for id, m := range s.members {
+		c.timers.set(timerKey{sessionTimer, id}, now+m.sessionTimeout(session))
+		if m.classic == nil && m.state == unrevokedPartitions {
+			c.timers.set(timerKey{rebalanceTimer, id}, now+max(int64(m.rebalanceTimeout), 0))
+		}
+	}
+}
+
 // Groups ends the replay. Sessions of all members begin now.
 func (p *Replay) Groups(now int64) map[string]*Group {
 	for id, g := range p.groups {
+		if g.consumer != nil {
+			g.consumer.loaded(now, p.limits.settings(id).SessionTimeout)
+		}
 		for _, m := range g.inOrder() {
 			g.extend(m, now+int64(m.sessionTimeout))
 		}
@@ -102,7 +149,9 @@ func (p *Replay) metadata(id string, value []byte) error {
 	before := p.group(id)
 	g := New(before.id, p.limits, -1)
 	g.offsets, g.txn = before.offsets, before.txn
-	if value != nil {
+	if value == nil {
+		g.consumer = before.consumer // what an upgrade removes is the classic group
+	} else {
 		v, err := decodeMetadata(value)
 		if err != nil {
 			return err

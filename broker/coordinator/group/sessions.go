@@ -64,6 +64,11 @@ func (g *Group) Next() int64 {
 	if len(g.sessions) > 0 && (next == 0 || g.sessions[0].at < next) {
 		next = g.sessions[0].at
 	}
+	if g.consumer != nil {
+		if at := g.consumer.timers.next(); at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
 	return next
 }
 
@@ -71,6 +76,7 @@ func (g *Group) Next() int64 {
 // synced and members whose session has timed out.
 func (g *Group) Expire(now int64) Output {
 	var out Output
+	g.expireConsumer(now, &out)
 	if g.joinAt != 0 && g.joinAt <= now {
 		g.joinTimeout(now, &out)
 	}

@@ -10,6 +10,10 @@ import (
 // leader's assignment is stored.
 func (g *Group) Sync(now int64, t Ticket, r *kmsg.SyncGroupRequest) Output {
 	var out Output
+	if g.consumer != nil && g.state != Dead {
+		g.syncConsumer(now, t, r, &out)
+		return out
+	}
 	if code := g.validateSync(r); code != 0 {
 		out.reply(t, SyncError(r.Version, code))
 		return out
