@@ -60,7 +60,6 @@ var wireMetrics = []gauge[wire.Stats]{
 	{desc("copied_bytes_total", "Bytes of records that were copied to leave."), prometheus.CounterValue, func(s *wire.Stats) int64 { return s.CopiedBytes }},
 }
 
-var (
 var cleanerMetrics = []gauge[cleanerStats]{
 	{desc("cleaner_passes_total", "Passes of compaction over a log."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Passes }},
 	{desc("cleaner_failures_total", "Passes of compaction that failed."), prometheus.CounterValue, func(s *cleanerStats) int64 { return s.Failures }},
@@ -79,6 +78,7 @@ var cleanerMetrics = []gauge[cleanerStats]{
 	{desc("cleaner_uncleanable_bytes", "Bytes of partitions that cannot be compacted."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.UncleanableBytes }},
 }
 
+var (
 	requestsTotal   = desc("requests_total", "Requests by API.", "api")
 	dirsOffline     = desc("log_directories_offline", "Log directories whose disk has failed, or could not be opened.")
 	partitionsCount = desc("partitions", "Open partitions.")
@@ -95,10 +95,10 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range wireMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, dirsOffline, partitionsCount, logBytes, remoteBytes} {
 	for _, m := range cleanerMetrics {
 		ch <- m.desc
 	}
+	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, dirsOffline, partitionsCount, logBytes, remoteBytes} {
 		ch <- d
 	}
 }

@@ -59,9 +59,9 @@ func (b *Broker) loops() []loop {
 		{"flush by time", flushCheck, b.flushDue},
 		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
 		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
-		{"topic deletion", time.Second, b.finishDeletes},
 		{"compaction", max(b.config().CleanerBackoff, cleanerPause), b.compact},
 		{"removal of deleted files", time.Second, b.removeDeleted},
+		{"topic deletion", time.Second, b.finishDeletes},
 		{"offline partitions", reopenPause, b.reopen},
 		{"metadata cleaning", time.Minute, b.reconcile},
 	}
@@ -70,10 +70,10 @@ func (b *Broker) loops() []loop {
 // flushCheck is how late a flush by time (flush.ms) may be.
 const flushCheck = 100 * time.Millisecond
 
-// reopenPause is how long a partition that could not be opened is left alone.
 // cleanerPause is the shortest pause between two looks for logs to compact.
 const cleanerPause = 100 * time.Millisecond
 
+// reopenPause is how long a partition that could not be opened is left alone.
 const reopenPause = 5 * time.Second
 
 // every calls step again and again, with a pause of d between the end of one and the

@@ -85,6 +85,7 @@ type Broker struct {
 	RemoteCopyConcurrency, RemoteFetchConcurrency             int
 	RemoteCopyMaxBytesPerSecond, RemoteFetchMaxBytesPerSecond int64
 	BucketTimeout, BucketDeleteDelay, BucketSweepInterval     time.Duration
+	BucketOrphanInterval                                      time.Duration
 
 	values *values
 }
