@@ -177,3 +177,22 @@ func Batches(log []byte, base, next int64) (n int, err error) {
 	}
 	return n, nil
 }
+
+// LogBatches lists the batches of a log as they lie there, for C13; it ends at the first
+// that is none.
+func LogBatches(log []byte, replica, partition int32) []Batch {
+	var list []Batch
+	for len(log) >= batchHeader {
+		size := int64(binary.BigEndian.Uint32(log[8:])) + batchOverhead
+		if size < batchHeader || size > int64(len(log)) {
+			break
+		}
+		base := int64(binary.BigEndian.Uint64(log))
+		list = append(list, Batch{
+			Replica: replica, Partition: partition, Base: base, Next: base + int64(int32(binary.BigEndian.Uint32(log[23:]))) + 1,
+			CRC: binary.BigEndian.Uint32(log[17:]),
+		})
+		log = log[size:]
+	}
+	return list
+}
