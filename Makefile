@@ -39,6 +39,9 @@ interop: build ## clients and tools of Apache Kafka and others against the built
 compose: build ## the compose file under a real Docker daemon, which the test starts itself (needs root)
 	@$(install) docker kcat minio && go test -tags compose -count=1 -timeout 30m ./test/compose/...
 
+faults: build ## full, broken and unplugged disks under a running broker: loopback ext4 and XFS (needs root)
+	@$(install) disks && go test -tags faults -count=1 -timeout 15m ./test/faults/...
+
 bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
 	@$(install) minio kafka && go run ./test/bench
 
@@ -51,5 +54,5 @@ tools: ## install the tools of the tests
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e chaos interop compose bench bench-append tools clean
+.PHONY: help build run check test race lint fuzz e2e chaos interop compose faults bench bench-append tools clean
 .DEFAULT_GOAL := help

@@ -71,6 +71,7 @@ for tool in "$@"; do
 	kafka) apt openjdk-17-jre-headless java && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
 	node) apt nodejs node && apt npm npm && stamped node "$here/node/package-lock.json" node ;;
+	disks) apt e2fsprogs mkfs.ext4 && apt xfsprogs mkfs.xfs ;;
 	docker) apt docker.io dockerd && apt docker-compose docker-compose && apt iptables iptables ;;
 	*) say "no such tool: $tool" && exit 2 ;;
 	esac
