@@ -64,8 +64,8 @@ const (
 	//	fdatasync      7.0          36           12           64
 	//	by this rule   8.0          25           21           23
 	//
-	// It is there for what has piled up while nobody synced: hundreds of megabytes hold
-	// every answer up for a second and more.
+	// It is there for what has piled up while nobody synced: beside 600 MB just written a
+	// round of 16 files took 320 ms with syncfs and 2 ms with fdatasync.
 	worthwhile = float64(100 * time.Millisecond)
 	// patience is how much longer than fdatasyncs that take longer than that it may take.
 	patience = 2

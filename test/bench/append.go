@@ -78,18 +78,18 @@ func (b *bench) append(s system, t topic, load appends) figures {
 		defer p.conn.Close()
 		producers[i] = p
 	}
-	run := func(d time.Duration) {
+	run := func(d time.Duration, warming bool) {
 		var g errgroup.Group
 		end := time.Now().Add(d)
 		for _, p := range producers {
 			p.took = p.took[:0]
-			g.Go(func() error { return p.until(b.env.ctx, end) })
+			g.Go(func() error { return p.until(b.env.ctx, end, warming) })
 		}
 		b.env.check(g.Wait())
 	}
-	run(appendWarmup)
+	run(appendWarmup, true)
 	m := startMeter(b.env, 0, s.Process().Pid())
-	run(b.sizes.appending)
+	run(b.sizes.appending, false)
 	var all []time.Duration
 	for _, p := range producers {
 		all = append(all, p.took...)
@@ -132,10 +132,11 @@ func newAppender(ctx context.Context, address, topic string, i int, load appends
 	return a, nil
 }
 
-// until appends, one request after the other, up to end.
-func (a *appender) until(ctx context.Context, end time.Time) error {
+// until appends, one request after the other, up to end; and, warming up, until each of
+// its partitions has taken one: a new topic's leaders are known before they lead.
+func (a *appender) until(ctx context.Context, end time.Time, warming bool) error {
 	p := &a.request.Topics[0].Partitions[0]
-	for begin := time.Now(); begin.Before(end) && ctx.Err() == nil; {
+	for begin := time.Now(); (begin.Before(end) || warming && a.next < len(a.partitions)) && ctx.Err() == nil; {
 		p.Partition = a.partitions[a.next%len(a.partitions)]
 		answer, err := a.conn.request(a.request)
 		if err != nil {
@@ -143,8 +144,8 @@ func (a *appender) until(ctx context.Context, end time.Time) error {
 		}
 		err = kerr.ErrorForCode(answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
 		now := time.Now()
-		if kerr.IsRetriable(err) && len(a.took) == 0 {
-			begin = now // a new topic's leaders are known before they lead
+		if warming && kerr.IsRetriable(err) {
+			begin = now
 			continue
 		}
 		if err != nil {

@@ -56,6 +56,9 @@ func parse(args []string) (options, error) {
 }
 
 func run(args []string) error {
+	if len(args) == 2 && args[0] == floorArgument {
+		return sendFloor(args[1])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	o, err := parse(args)
