@@ -243,7 +243,7 @@ func (r *Remote) descends(ctx context.Context, p, mine Pointer) (bool, error) {
 			return false, nil
 		}
 		key, seq = current.parent, seq-1
-		o, err := r.tier.o.Bucket.Head(ctx, key)
+		o, err := r.tier.store.Head(ctx, key)
 		if errors.Is(err, objstore.ErrNotFound) {
 			return false, nil
 		}

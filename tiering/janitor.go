@@ -278,7 +278,7 @@ func (r *Remote) burySubtree(ctx context.Context, v *view, prefix string, k kind
 // readNode reads a leaf or node of which only the key is known.
 func (r *Remote) readNode(ctx context.Context, key string) (*node, error) {
 	callCtx, g := r.tier.guard(ctx, 0)
-	o, err := r.tier.o.Bucket.Head(callCtx, key)
+	o, err := r.tier.store.Head(callCtx, key)
 	g.stop()
 	if err != nil {
 		return nil, err

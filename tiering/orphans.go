@@ -55,7 +55,7 @@ func (r *Remote) unknownTo(ctx context.Context, n *needed) ([]string, error) {
 	var found []string
 	ctx, g := r.tier.guard(ctx, 0)
 	defer g.stop()
-	err := r.tier.o.Bucket.List(ctx, r.prefix+"/", func(o objstore.Object) bool {
+	err := r.tier.store.List(ctx, r.prefix+"/", func(o objstore.Object) bool {
 		g.progress()
 		if prefix, k, name, err := parseKey(o.Key); err == nil && prefix == r.prefix && !n.has(o.Key, k, name) {
 			found = append(found, o.Key)

@@ -85,7 +85,7 @@ func (t *Tier) getAll(ctx context.Context, key string, position, size int64) (p 
 // open begins a ranged read.
 func (t *Tier) open(ctx context.Context, key string, position, size int64) (io.ReadCloser, error) {
 	t.counters.getCalls.Add(1)
-	return t.o.Bucket.Get(ctx, key, position, size)
+	return t.store.Get(ctx, key, position, size)
 }
 
 // shortRead says where a stream ended early. Such an object is shorter than the manifest
@@ -105,11 +105,11 @@ func (t *Tier) put(ctx context.Context, key string, b objstore.Body) error {
 	ctx, g := t.guard(ctx, b.Size())
 	defer g.stop()
 	t.counters.putCalls.Add(1)
-	if err := t.o.Bucket.Put(ctx, key, &meteredBody{Body: b, ctx: ctx, guard: g, tier: t}); err != nil {
+	if err := t.store.Put(ctx, key, &meteredBody{Body: b, ctx: ctx, guard: g, tier: t}); err != nil {
 		return cause(ctx, err)
 	}
 	g.progress()
-	o, err := t.o.Bucket.Head(ctx, key)
+	o, err := t.store.Head(ctx, key)
 	if err != nil {
 		return fmt.Errorf("verify what was written: %w", cause(ctx, err))
 	}
@@ -147,7 +147,7 @@ func (t *Tier) delete(ctx context.Context, keys []string) map[string]error {
 	for batch := range slices.Chunk(keys, deleteBatch) {
 		callCtx, g := t.guard(ctx, 0)
 		t.counters.deleteCalls.Add(1)
-		for key, err := range t.o.Bucket.Delete(callCtx, batch) {
+		for key, err := range t.store.Delete(callCtx, batch) {
 			failed[key] = cause(callCtx, err)
 		}
 		g.stop()

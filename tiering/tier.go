@@ -79,6 +79,7 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 // Tier is a broker's access to the bucket, shared by its partitions.
 type Tier struct {
 	o     Options
+	store *pacedBucket  // o.Bucket
 	local *localObjects // where objects are files of this machine, else nil
 	cache *cache
 	tails *tailCache
@@ -109,8 +110,10 @@ func New(o Options) (*Tier, error) {
 	if err != nil {
 		return nil, err
 	}
+	requests := 2 * (o.FetchConcurrency + o.CopyConcurrency) // never reached but by a burst of short ones
 	t := &Tier{
 		o:         o,
+		store:     &pacedBucket{o.Bucket, newThrottle(requests), newThrottle(requests)},
 		cache:     c,
 		tails:     newTailCache(tailCacheBytes),
 		copies:    make(chan struct{}, o.CopyConcurrency),
@@ -176,7 +179,7 @@ func (t *Tier) DeletePartition(ctx context.Context, p PartitionID) error {
 	for {
 		var keys []string
 		listCtx, g := t.guard(ctx, 0)
-		err := t.o.Bucket.List(listCtx, prefix, func(o objstore.Object) bool {
+		err := t.store.List(listCtx, prefix, func(o objstore.Object) bool {
 			keys = append(keys, o.Key)
 			g.progress()
 			return len(keys) < deleteBatch
@@ -206,6 +209,7 @@ type Stats struct {
 	InFlight, Queued                                           int64
 	ChecksumFailures                                           int64
 	Orphans                                                    int64 // objects that nothing needed, deleted
+	ReadWindow, WriteWindow, SlowDowns                         int64 // see throttle
 }
 
 // Stats returns the numbers of this moment.
@@ -218,6 +222,10 @@ func (t *Tier) Stats() Stats {
 		Orphans: t.counters.orphans.Load(),
 	}
 	s.InFlight, s.Queued = t.fetch.load()
+	var reads, writes int64
+	s.ReadWindow, reads = t.store.reads.state()
+	s.WriteWindow, writes = t.store.writes.state()
+	s.SlowDowns = reads + writes
 	t.cache.mu.Lock()
 	defer t.cache.mu.Unlock()
 	s.CacheBytes, s.CacheChunks = t.cache.used, int64(len(t.cache.chunks))

@@ -9,6 +9,7 @@ package objstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -23,6 +24,8 @@ var (
 	// ErrUnavailable: the store did not answer, or asked to come back later (5xx,
 	// SlowDown, refused, reset, deadline). The outcome of a write is unknown.
 	ErrUnavailable = errors.New("object store unavailable")
+	// ErrSlowDown: the store did nothing and wants fewer requests. It is ErrUnavailable too.
+	ErrSlowDown = fmt.Errorf("%w: it asks to slow down", ErrUnavailable)
 	// ErrDenied: credentials or policy refuse the call. Trying again does not help.
 	ErrDenied = errors.New("object store access denied")
 	// ErrMismatch: the store returned or received other bytes than asked for.

@@ -66,7 +66,9 @@ func (f Failure) sentinel() error {
 		return objstore.ErrDenied
 	case f.Status == http.StatusRequestedRangeNotSatisfiable:
 		return objstore.ErrRange
-	case f.Status == http.StatusRequestTimeout, f.Status == http.StatusTooManyRequests, f.Status >= 500:
+	case f.Status == http.StatusTooManyRequests, f.Status == http.StatusServiceUnavailable:
+		return objstore.ErrSlowDown
+	case f.Status == http.StatusRequestTimeout, f.Status >= 500:
 		return objstore.ErrUnavailable
 	}
 	return nil
@@ -101,14 +103,14 @@ var sentinels = map[string]error{
 	"InternalError":               objstore.ErrUnavailable,
 	"OperationAborted":            objstore.ErrUnavailable,
 	"RequestTimeout":              objstore.ErrUnavailable,
-	"ServiceUnavailable":          objstore.ErrUnavailable,
-	"SlowDown":                    objstore.ErrUnavailable,
-	"SlowDownRead":                objstore.ErrUnavailable,
-	"SlowDownWrite":               objstore.ErrUnavailable,
-	"Throttling":                  objstore.ErrUnavailable,
-	"ThrottlingException":         objstore.ErrUnavailable,
-	"RequestThrottled":            objstore.ErrUnavailable,
-	"RequestLimitExceeded":        objstore.ErrUnavailable,
+	"ServiceUnavailable":          objstore.ErrSlowDown,
+	"SlowDown":                    objstore.ErrSlowDown,
+	"SlowDownRead":                objstore.ErrSlowDown,
+	"SlowDownWrite":               objstore.ErrSlowDown,
+	"Throttling":                  objstore.ErrSlowDown,
+	"ThrottlingException":         objstore.ErrSlowDown,
+	"RequestThrottled":            objstore.ErrSlowDown,
+	"RequestLimitExceeded":        objstore.ErrSlowDown,
 }
 
 // classify turns the error of a Client into one of objstore's. The end of ctx comes
