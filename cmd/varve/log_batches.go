@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/varvelog/varve/segment/batch"
@@ -26,30 +25,19 @@ type dumpedRecord struct {
 	Value     any          `json:"value"`
 }
 
-// maxDumped bounds what a batch may decompress to.
-const maxDumped = 1 << 30
+// maxDumped bounds a batch, as it is stored and what it may decompress to, in bytes.
+const maxDumped = 256 << 20
 
-// dumpLog prints the batches of a .log file up to the first fault.
-func dumpLog(p *printer, path string, records bool) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return cause(err)
-	}
-	defer f.Close()
-	i, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !i.Mode().IsRegular() {
-		return errors.New("not a regular file")
-	}
+// dumpLog prints the batches of a log file of a size up to the first fault. It holds one
+// batch at a time.
+func dumpLog(p *printer, f io.ReaderAt, end int64, records bool) error {
 	invalid := 0
 	show := p.progress("bytes dumped", terminal(p.out))
 	defer show.end()
-	for position := int64(0); position < i.Size(); {
-		b, err := readBatch(f, position, i.Size())
+	for position := int64(0); position < end; {
+		b, err := readBatch(f, position, end)
 		if err != nil {
-			if unwritten(f, position, i.Size()) {
+			if unwritten(f, position, end) {
 				return nil // the rest of a preallocated file
 			}
 			return fmt.Errorf("at position %d: %w", position, err)
@@ -79,6 +67,9 @@ func readBatch(f io.ReaderAt, position, end int64) (batch.Batch, error) {
 	n, err := batch.PeekSize(head)
 	if err != nil {
 		return nil, err
+	}
+	if n > maxDumped {
+		return nil, fmt.Errorf("a batch of %d bytes: more than %d are not looked at", n, maxDumped)
 	}
 	if n > end-position {
 		return nil, fmt.Errorf("%w: %d bytes of %d", batch.ErrTruncated, end-position, n)

@@ -24,6 +24,9 @@ import (
 // as a bucket: without it a volume is not mounted.
 const incoming = ".incoming"
 
+// Mark is the name by which a root is told from other directories.
+const Mark = incoming
+
 // bufferSize is the unit of copying, in bytes: large enough that system calls do not
 // count, small enough that a cancelled Put stops at once.
 const bufferSize = 256 << 10
@@ -49,6 +52,20 @@ var (
 	_ objstore.Local   = (*Bucket)(nil)
 	_ objstore.Checker = (*Bucket)(nil)
 )
+
+// Open opens the bucket in dir to be read: it creates and removes nothing.
+func Open(dir string) (*Bucket, error) {
+	root, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("object store directory: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(root, incoming)); err != nil {
+		return nil, fmt.Errorf("object store directory %s: %w", dir, err)
+	}
+	b := &Bucket{root: root}
+	b.buffers.New = func() any { p := make([]byte, bufferSize); return &p }
+	return b, nil
+}
 
 // New opens the bucket in o.Dir, creates it if there is none, and removes what Puts
 // that were cut off left behind.
