@@ -47,6 +47,8 @@ var tierMetrics = []gauge[tiering.Stats]{
 	{desc("tier_fetches_queued", "Ranges waiting to be fetched from the bucket."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.Queued }},
 	{desc("tier_checksum_failures_total", "Chunks whose bytes were not what was uploaded."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.ChecksumFailures }},
 	{desc("bucket_orphans_deleted_total", "Objects that nothing named, found by listing and deleted."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.Orphans }},
+	{desc("bucket_hedges_total", "Second requests for reads that were late."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.Hedges }},
+	{desc("bucket_hedges_won_total", "Second requests that were answered first."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.HedgesWon }},
 	{desc("bucket_slow_downs_total", "Answers of the bucket that asked for fewer requests."), prometheus.CounterValue, func(s *tiering.Stats) int64 { return s.SlowDowns }},
 	{desc("bucket_read_window", "GET, HEAD and LIST requests that may wait for an answer at once."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.ReadWindow }},
 	{desc("bucket_write_window", "PUT and DELETE requests that may wait for an answer at once."), prometheus.GaugeValue, func(s *tiering.Stats) int64 { return s.WriteWindow }},

@@ -69,7 +69,7 @@ func (b *Broker) openBucket(context.Context) error {
 		FS: b.FS, CacheDir: b.config().CacheDir, Now: b.Now, NewID: uuid.New,
 		CacheBytes: b.config().CacheBytes, ChunkBytes: b.config().ChunkBytes, ReadAheadBytes: b.config().ReadAheadBytes,
 		FetchConcurrency: b.config().RemoteFetchConcurrency, CopyConcurrency: b.config().RemoteCopyConcurrency,
-		RequestTimeout: b.config().BucketTimeout, DeleteDelay: b.config().BucketDeleteDelay,
+		RequestTimeout: b.config().BucketTimeout, DeleteDelay: b.config().BucketDeleteDelay, HedgePercent: b.config().BucketHedgePercent,
 		CopyMaxBytesPerSecond: b.config().RemoteCopyMaxBytesPerSecond, FetchMaxBytesPerSecond: b.config().RemoteFetchMaxBytesPerSecond,
 	})
 	return err

@@ -84,8 +84,10 @@ func (t *Tier) getAll(ctx context.Context, key string, position, size int64) (p 
 
 // open begins a ranged read.
 func (t *Tier) open(ctx context.Context, key string, position, size int64) (io.ReadCloser, error) {
-	t.counters.getCalls.Add(1)
-	return t.store.Get(ctx, key, position, size)
+	return t.hedge.get(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+		t.counters.getCalls.Add(1)
+		return t.store.Get(ctx, key, position, size)
+	})
 }
 
 // shortRead says where a stream ended early. Such an object is shorter than the manifest

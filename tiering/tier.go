@@ -31,6 +31,7 @@ type Options struct {
 	CopyConcurrency        int           // segments in flight per broker, 4
 	RequestTimeout         time.Duration // longest silence and hard deadline of one store call
 	DeleteDelay            time.Duration // between dead list and DELETE
+	HedgePercent           int           // second requests for late reads, per hundred reads, 0: none
 	CopyMaxBytesPerSecond  int64         // remote.log.manager.copy.max.bytes.per.second, 0: no limit
 	FetchMaxBytesPerSecond int64         // remote.log.manager.fetch.max.bytes.per.second, 0: no limit
 }
@@ -79,7 +80,8 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 // Tier is a broker's access to the bucket, shared by its partitions.
 type Tier struct {
 	o     Options
-	store *pacedBucket  // o.Bucket
+	store *pacedBucket // o.Bucket
+	hedge *hedger
 	local *localObjects // where objects are files of this machine, else nil
 	cache *cache
 	tails *tailCache
@@ -114,6 +116,7 @@ func New(o Options) (*Tier, error) {
 	t := &Tier{
 		o:         o,
 		store:     &pacedBucket{o.Bucket, newThrottle(requests), newThrottle(requests)},
+		hedge:     &hedger{share: float64(o.HedgePercent) / 100, now: o.Now},
 		cache:     c,
 		tails:     newTailCache(tailCacheBytes),
 		copies:    make(chan struct{}, o.CopyConcurrency),
@@ -210,6 +213,7 @@ type Stats struct {
 	ChecksumFailures                                           int64
 	Orphans                                                    int64 // objects that nothing needed, deleted
 	ReadWindow, WriteWindow, SlowDowns                         int64 // see throttle
+	Hedges, HedgesWon                                          int64 // see hedger
 }
 
 // Stats returns the numbers of this moment.
@@ -226,6 +230,7 @@ func (t *Tier) Stats() Stats {
 	s.ReadWindow, reads = t.store.reads.state()
 	s.WriteWindow, writes = t.store.writes.state()
 	s.SlowDowns = reads + writes
+	s.Hedges, s.HedgesWon = t.hedge.stats()
 	t.cache.mu.Lock()
 	defer t.cache.mu.Unlock()
 	s.CacheBytes, s.CacheChunks = t.cache.used, int64(len(t.cache.chunks))

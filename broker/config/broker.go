@@ -86,6 +86,7 @@ type Broker struct {
 	RemoteCopyMaxBytesPerSecond, RemoteFetchMaxBytesPerSecond int64
 	BucketTimeout, BucketDeleteDelay, BucketSweepInterval     time.Duration
 	BucketOrphanInterval                                      time.Duration
+	BucketHedgePercent                                        int
 
 	values *values
 }
