@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,13 +22,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/time/rate"
 
 	"github.com/varvelog/varve/test/harness"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-const partitions = 4
+const (
+	partitions = 4
+	loadRate   = 4000 // records a second of each producer
+)
 
 // place is where a record was acknowledged.
 type place struct {
@@ -98,7 +103,8 @@ func startLoad(t testing.TB, b *harness.Broker, topic string) *load {
 		c := client(t, b, kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(200))
 		l.clients = append(l.clients, c)
 		l.done.Go(func() {
-			for n := producer; ctx.Err() == nil; n += 2 {
+			limit := rate.NewLimiter(loadRate, 100)
+			for n := producer; limit.Wait(ctx) == nil; n += 2 {
 				c.Produce(ctx, &kgo.Record{Partition: int32(n/2) % partitions, Value: value(n)}, func(r *kgo.Record, err error) {
 					if err == nil {
 						l.mu.Lock()
@@ -182,6 +188,26 @@ func (l *load) lost(t testing.TB, b *harness.Broker) []ack {
 	return lost
 }
 
+// freeze stops every thread of the broker, and returns when they stand still.
+func freeze(t testing.TB, b *harness.Broker) {
+	t.Helper()
+	if err := b.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	harness.Until(t, 10*time.Second, "stopped threads", func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", b.Pid()))
+		if err != nil || len(threads) == 0 {
+			return fmt.Errorf("no threads: %w", err)
+		}
+		for _, name := range threads {
+			if stat, err := os.ReadFile(name); err == nil && !strings.Contains(string(stat), ") T ") {
+				return fmt.Errorf("%s: %.40s", name, stat)
+			}
+		}
+		return nil
+	})
+}
+
 // TestPowerCut (R4): a broker under load loses its power, five times on one disk. With
 // every append flushed before it is acknowledged nothing acknowledged is lost. With
 // Kafka's relaxed flushing some is, which shows that the power really was cut, and
@@ -189,8 +215,8 @@ func (l *load) lost(t testing.TB, b *harness.Broker) []ack {
 func TestPowerCut(t *testing.T) {
 	const (
 		flushMs = 1000
-		slack   = time.Second // the look at flush.ms every 100 ms, and the sync itself on a busy machine
-		relaxed = "9223372036854775807"  // flush.messages, Kafka's default
+		slack   = time.Second           // the look at flush.ms every 100 ms, and the sync itself on a busy machine
+		relaxed = "9223372036854775807" // flush.messages, Kafka's default
 	)
 	for _, kind := range []string{"ext4", "xfs"} {
 		for mode, configs := range map[string]map[string]string{
@@ -216,9 +242,7 @@ func TestPowerCut(t *testing.T) {
 						})
 					}
 					// Nothing gets to see the other end of a power cut.
-					if err := b.Signal(syscall.SIGSTOP); err != nil {
-						t.Fatal(err)
-					}
+					freeze(t, b)
 					cut := time.Now()
 					d.Cut()
 					b.Kill()
