@@ -42,6 +42,9 @@ compose: build ## the compose file under a real Docker daemon, which the test st
 faults: build ## full, broken and unplugged disks under a running broker: loopback ext4 and XFS (needs root)
 	@$(install) disks && go test -tags faults -count=1 -timeout 15m ./test/faults/...
 
+mutants: ## seeded storage bugs, each caught by a named test
+	@go test -tags mutants -count=1 -timeout 10m -run TestEveryMutantIsCaught -v ./segment
+
 bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
 	@$(install) minio kafka && go run ./test/bench
 
@@ -54,5 +57,5 @@ tools: ## install the tools of the tests
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e chaos interop compose faults bench bench-append tools clean
+.PHONY: help build run check test race lint fuzz e2e chaos interop compose faults mutants bench bench-append tools clean
 .DEFAULT_GOAL := help

@@ -117,6 +117,9 @@ func (l *Log) write(batches []batch.Batch) error {
 		}
 	}
 	if err != nil {
+		if mutant("leave half a batch behind a failed write") {
+			return err
+		}
 		if cut := f.Truncate(l.size); cut != nil {
 			// No matter that the disk was just full: what is behind the end must go.
 			return fmt.Errorf("%s; cut it off again: %w", err.Error(), cut)

@@ -188,7 +188,13 @@ func (c *Committer) commit(logs []*Log) error {
 	for i, l := range logs {
 		taken[i] = l.capture()
 	}
-	err := c.sync(logs, taken)
+	var err error
+	if !mutant("acknowledge without a sync") {
+		err = c.sync(logs, taken)
+	}
+	if mutant("ignore a failed sync") {
+		err = nil
+	}
 	if vfs.Full(err) {
 		// Nothing has been synced: the next round takes it all again.
 		for i, l := range logs {
@@ -220,7 +226,7 @@ func (c *Committer) sync(logs []*Log, taken []captured) error {
 			renamed++
 		}
 	}
-	if renamed > 0 {
+	if renamed > 0 && !mutant("leave leader epochs to the stop") {
 		if err := c.syncEpochs(logs, taken, renamed); err != nil {
 			return err
 		}
@@ -230,6 +236,9 @@ func (c *Committer) sync(logs []*Log, taken []captured) error {
 
 // syncNames makes the names of the log's files, and its own, durable.
 func (l *Log) syncNames() error {
+	if mutant("do not sync names") {
+		return nil
+	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}

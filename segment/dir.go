@@ -489,6 +489,9 @@ func (d *Dir) writeCheckpoints(synced bool) error {
 				return err
 			}
 		}
+		if mutant("leave leader epochs to the stop") {
+			all = nil
+		}
 		if err := settleEpochs(d.o.FS, d.o.Path, all); vfs.Full(err) {
 			return err
 		} else if err != nil {
@@ -548,6 +551,9 @@ func (d *Dir) lower(key string, offset int64) error {
 
 // forget takes a name out of the checkpoints, durably: what they say is of an older log.
 func (d *Dir) forget(key string) error {
+	if mutant("believe the checkpoint of a deleted log") {
+		return nil
+	}
 	d.files.Lock()
 	defer d.files.Unlock()
 	if _, ok := d.recovery[key]; ok {

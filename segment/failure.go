@@ -40,7 +40,7 @@ func (l *Log) refuse(cause error) error {
 // is to blame, and returns cause as an ErrFailed.
 func (l *Log) fail(cause error) error {
 	err := l.failAlone(cause)
-	if l.home != nil && vfs.Broken(cause) {
+	if l.home != nil && vfs.Broken(cause) && !mutant("let the other logs of a broken disk go on") {
 		l.home.breakDown(cause)
 	}
 	return err
@@ -49,6 +49,9 @@ func (l *Log) fail(cause error) error {
 func (l *Log) failAlone(cause error) error {
 	l.pub.Lock()
 	defer l.pub.Unlock()
+	if mutant("go on after a failed write") {
+		return fmt.Errorf("%w: %w", ErrFailed, cause)
+	}
 	if l.err == nil {
 		l.err = fmt.Errorf("%s: %w: %w", filepath.Base(l.dir), ErrFailed, cause)
 		l.signal()

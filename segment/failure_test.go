@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -288,5 +289,43 @@ func TestLyingDiskLosesLoudlyAndLeavesAPrefix(t *testing.T) {
 	}
 	if told == 0 {
 		t.Fatal("the disk lied and nothing was lost: the test proves nothing")
+	}
+}
+
+// Leader epochs are on disk before what belongs to them is acknowledged, also where
+// recovery trusts the batches and does not look into them.
+func TestLeaderEpochsAreDurableBeforeTheirRecords(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openT(t, mem, "/data")
+	l := openLogT(t, d, "t")
+	appendEpoch := func(epoch int32) {
+		t.Helper()
+		b := makeBatch(t, l.Offsets().End, epoch, 2, 50, 0)
+		if _, err := l.Append([]batch.Batch{b}); err != nil {
+			t.Fatal(err)
+		}
+		d.Committer().Commit()
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendEpoch(0)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = openT(t, mem, "/data")
+	l = openLogT(t, d, "t")
+	for epoch := range int32(4) {
+		appendEpoch(epoch + 1)
+	}
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	want := l.Epochs()
+	for seed := range uint64(10) {
+		l := openLogT(t, openT(t, mem.Crash(seeded(seed)), "/data"), "t")
+		if got := l.Epochs(); len(got) != 5 || !slices.Equal(got, want) {
+			t.Fatalf("seed %d: %v, want %v", seed, got, want)
+		}
 	}
 }

@@ -271,7 +271,7 @@ func (p *opening) load() error {
 		if err != nil {
 			return err
 		}
-		if i+1 < n && whole && s.next != p.segs[i+1].base && !p.o.Clean {
+		if i+1 < n && whole && s.next != p.segs[i+1].base && !p.o.Clean && !mutant("keep segments behind a gap") {
 			p.fault(s.path(logSuffix), s.size, fmt.Sprintf("segment ends at offset %d, the next begins at %d", s.next, p.segs[i+1].base))
 			whole = false
 		}
@@ -401,6 +401,9 @@ func (p *opening) recover(s *segment, f found, point int64) (whole bool, err err
 		p.r.Faults = append(p.r.Faults, fault)
 		p.r.TruncatedBytes += f.size - s.size
 		p.changed = true
+		if mutant("leave a torn tail in the file") {
+			s.size = f.size
+		}
 		if err := s.log.f.Truncate(s.size); err != nil {
 			return false, err
 		}
@@ -410,7 +413,7 @@ func (p *opening) recover(s *segment, f found, point int64) (whole bool, err err
 			return false, err
 		}
 	}
-	if !p.o.Clean && position < s.size {
+	if !p.o.Clean && position < s.size && !mutant("believe the cache after a failed sync") {
 		return fault == nil, s.resettle(position)
 	}
 	if s.size > 0 && (fault != nil || !p.o.Clean && !p.o.settled) {
@@ -574,6 +577,9 @@ func (p *opening) walk(s *segment, position int64, crc bool) (fault, err error) 
 	c := p.l.config.Load()
 	w := s.scan(s.log, position, s.size)
 	defer w.close()
+	if mutant("recover without CRCs") {
+		crc = false
+	}
 	if crc {
 		w.pool = &largeBuffers
 	}

@@ -181,6 +181,9 @@ func (s *segment) note(h header, interval, maxBytes int64) error {
 	if h.maxTimestamp > s.max.Timestamp {
 		s.max = index.Time{Timestamp: h.maxTimestamp, Offset: h.last}
 	}
+	if mutant("index the end of a batch") {
+		h.position += h.size
+	}
 	if s.sinceEntry > interval && s.offsetSize+int64(len(s.offsetTail))+index.OffsetEntry <= maxBytes && h.position <= math.MaxInt32 {
 		s.offsetTail = index.AppendOffset(s.offsetTail, s.base, index.Position{Offset: h.last, Position: h.position})
 		// One slot stays free for the entry that sealing adds.
