@@ -25,7 +25,7 @@ const (
 )
 
 func benchBucket(b *testing.B, store *stores.Store, checksum s3api.Checksum) (*minio.Bucket, minio.Options) {
-	o := options(store.Endpoint)
+	o := stores.Options(store.Endpoint)
 	o.SinglePutSize, o.PartSize, o.Checksum = s3api.DefaultSinglePutSize, s3api.DefaultPartSize, checksum
 	bucket, err := minio.New(o)
 	if err != nil {
