@@ -15,7 +15,7 @@ type TopicID = [16]byte
 type assignment map[TopicID][]int32
 
 func (a assignment) equal(b assignment) bool {
-	return maps.EqualFunc(a, b, func(x, y []int32) bool { return slices.Equal(x, y) })
+	return maps.EqualFunc(a, b, slices.Equal)
 }
 
 func (a assignment) has(id TopicID, partition int32) bool {

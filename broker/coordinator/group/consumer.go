@@ -80,7 +80,7 @@ type owned struct {
 type ownership map[TopicID][]owned
 
 func (o ownership) equal(other ownership) bool {
-	return maps.EqualFunc(o, other, func(a, b []owned) bool { return slices.Equal(a, b) })
+	return maps.EqualFunc(o, other, slices.Equal)
 }
 
 // find returns the epoch that a partition was assigned in.

@@ -133,7 +133,7 @@ const rebalanceLimit = 10_000
 func (w *consumerWorld) pass(ms int64) {
 	w.now += ms
 	for _, c := range w.clients {
-		if c.alive && (w.now-c.heard >= 40_000 || c.told != 0 && w.now-c.told >= rebalanceLimit) {
+		if c.alive && (w.now-c.heard >= 40_000 || w.late(c.told) || w.late(c.since)) {
 			c.restart()
 		}
 	}
@@ -141,6 +141,9 @@ func (w *consumerWorld) pass(ms int64) {
 		w.take(w.g.Expire(w.now))
 	}
 }
+
+// late reports whether a rebalance may have run out that began at since, 0: none.
+func (w *consumerWorld) late(since int64) bool { return since != 0 && w.now-since >= rebalanceLimit }
 
 // restart begins anew under the same member id, with nothing.
 func (c *consumer) restart() {

@@ -100,7 +100,7 @@ func (g *Group) ConsumerHeartbeat(now int64, t Ticket, c Client, fresh string, r
 
 // consumerHeartbeat returns why it does nothing, or nil.
 func (g *Group) consumerHeartbeat(now int64, a answer, c Client, fresh string, r *kmsg.ConsumerGroupHeartbeatRequest, out *Output) *Refusal {
-	up, refused := g.makeConsumer(now, r.MemberEpoch == epochJoin)
+	up, refused := g.makeConsumer(r.MemberEpoch == epochJoin)
 	if refused != nil {
 		return refused
 	}

@@ -14,11 +14,11 @@ import (
 // kinds of members are in a group of the consumer protocol.
 
 // upgrade is a change to the consumer protocol that is under way.
-type upgrade struct{ empty bool }
+type upgrade struct{}
 
 // makeConsumer makes the group one of the consumer protocol, where join allows that.
 // It is upgraded where the first result is not nil: then begin or cancel follows.
-func (g *Group) makeConsumer(now int64, join bool) (*upgrade, *Refusal) {
+func (g *Group) makeConsumer(join bool) (*upgrade, *Refusal) {
 	switch {
 	case g.consumer != nil:
 		return nil, nil
@@ -26,7 +26,7 @@ func (g *Group) makeConsumer(now int64, join bool) (*upgrade, *Refusal) {
 		return nil, refuse(groupIDNotFound, "Group %s is not a consumer group.", g.id)
 	case g.state == Empty:
 		g.consumer = newConsumerGroup()
-		return &upgrade{empty: true}, nil
+		return &upgrade{}, nil
 	}
 	settings := g.limits.settings(g.id)
 	s, ok := g.converted(g.limits.metadata())

@@ -1,0 +1,328 @@
+package group
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// life is a group under test whose appends are committed at once.
+type life struct {
+	t       *testing.T
+	now     int64
+	g       *Group
+	limits  Limits
+	setting Settings
+	answers map[Ticket]kmsg.Response
+	last    Ticket
+}
+
+func newLife(t *testing.T) *life {
+	l := &life{t: t, now: 1_000_000, setting: DefaultSettings, answers: map[Ticket]kmsg.Response{}}
+	metadata := metadataOf(map[string]int32{"t": 4})
+	l.setting.AssignmentInterval = 0
+	l.limits = Limits{
+		InitialRebalanceDelay: 0, OffsetMetadataMax: 100, OffsetsRetention: 1 << 40,
+		Metadata: func() Metadata { return metadata }, Consumer: func(string) Settings { return l.setting },
+	}
+	l.g = New("g", &l.limits, l.now)
+	return l
+}
+
+func (l *life) take(out Output) {
+	for len(out.Appends) > 0 || len(out.Replies) > 0 {
+		for _, r := range out.Replies {
+			l.answers[r.Ticket] = r.Response
+		}
+		var next Output
+		for _, a := range out.Appends {
+			more := l.g.Appended(l.now, a, 0)
+			next.Replies, next.Appends = append(next.Replies, more.Replies...), append(next.Appends, more.Appends...)
+		}
+		out = next
+	}
+}
+
+func (l *life) ticket() Ticket {
+	l.last++
+	return l.last
+}
+
+// at lets time go on.
+func (l *life) at(ms int64) {
+	l.now += ms
+	for at := l.g.Next(); at != 0 && at <= l.now; at = l.g.Next() {
+		l.take(l.g.Expire(l.now))
+	}
+}
+
+// beat sends a full heartbeat of the consumer protocol.
+func (l *life) beat(id string, epoch int32, owned []int32, change ...func(*kmsg.ConsumerGroupHeartbeatRequest)) *kmsg.ConsumerGroupHeartbeatResponse {
+	l.t.Helper()
+	r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	r.Version, r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis = 1, "g", id, epoch, 5000
+	r.SubscribedTopicNames = []string{"t"}
+	r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	if owned != nil {
+		r.Topics = append(r.Topics, kmsg.ConsumerGroupHeartbeatRequestTopic{TopicID: idOf("t"), Partitions: owned})
+	}
+	for _, f := range change {
+		f(r)
+	}
+	ticket := l.ticket()
+	l.take(l.g.ConsumerHeartbeat(l.now, ticket, Client{ID: "c", Host: "/h"}, "fresh", r))
+	response, _ := l.answers[ticket].(*kmsg.ConsumerGroupHeartbeatResponse)
+	if response == nil {
+		l.t.Fatalf("heartbeat of %s is not answered", id)
+	}
+	return response
+}
+
+func instance(name string) func(*kmsg.ConsumerGroupHeartbeatRequest) {
+	return func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.InstanceID = &name }
+}
+
+func partitionsOf(r *kmsg.ConsumerGroupHeartbeatResponse) []int32 {
+	if r.Assignment == nil || len(r.Assignment.Topics) == 0 {
+		return nil
+	}
+	return r.Assignment.Topics[0].Partitions
+}
+
+// join sends a JoinGroup of Kafka's classic consumer.
+func (l *life) join(id string, owned map[string][]int32) (*kmsg.JoinGroupResponse, Ticket) {
+	r := kmsg.NewPtrJoinGroupRequest()
+	r.Version, r.Group, r.MemberID, r.ProtocolType = 3, "g", id, "consumer"
+	r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = 10_000, 5000
+	r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: subscriptionOwning("t", owned)}}
+	ticket := l.ticket()
+	l.take(l.g.Join(l.now, ticket, Client{ID: "c", Host: "/h"}, "fresh"+string(rune('a'+l.last)), r))
+	response, _ := l.answers[ticket].(*kmsg.JoinGroupResponse)
+	return response, ticket
+}
+
+// subscriptionOwning is a subscription of version 1.
+func subscriptionOwning(topic string, owned map[string][]int32) []byte {
+	p := []byte{0, 1, 0, 0, 0, 1}
+	p = appendKeyString(p, topic)
+	p = appendInt32(p, -1)
+	p = appendInt32(p, int32(len(owned)))
+	for name, partitions := range owned {
+		p = appendKeyString(p, name)
+		p = appendInt32(p, int32(len(partitions)))
+		for _, partition := range partitions {
+			p = appendInt32(p, partition)
+		}
+	}
+	return p
+}
+
+func (l *life) sync(id string, generation int32, assignments ...kmsg.SyncGroupRequestGroupAssignment) *kmsg.SyncGroupResponse {
+	r := kmsg.NewPtrSyncGroupRequest()
+	r.Version, r.Group, r.MemberID, r.Generation, r.GroupAssignment = 3, "g", id, generation, assignments
+	ticket := l.ticket()
+	l.take(l.g.Sync(l.now, ticket, r))
+	response, _ := l.answers[ticket].(*kmsg.SyncGroupResponse)
+	return response
+}
+
+func (l *life) classicBeat(id string, generation int32) int16 {
+	r := kmsg.NewPtrHeartbeatRequest()
+	r.Version, r.Group, r.MemberID, r.Generation = 3, "g", id, generation
+	return l.g.Heartbeat(l.now, r)
+}
+
+// TestPartitionsMoveOnceTheyAreRevoked is the reconciliation of KIP-848 step by step.
+func TestPartitionsMoveOnceTheyAreRevoked(t *testing.T) {
+	l := newLife(t)
+	a := l.beat("a", 0, nil)
+	if a.MemberEpoch != 1 || !slices.Equal(partitionsOf(a), []int32{0, 1, 2, 3}) {
+		t.Fatalf("a alone: epoch %d, %v", a.MemberEpoch, partitionsOf(a))
+	}
+	b := l.beat("b", 0, nil)
+	if b.MemberEpoch != 2 || len(partitionsOf(b)) != 0 {
+		t.Fatalf("b before a has revoked: epoch %d, %v", b.MemberEpoch, partitionsOf(b))
+	}
+	a = l.beat("a", 1, []int32{0, 1, 2, 3})
+	if a.MemberEpoch != 1 || len(partitionsOf(a)) != 2 {
+		t.Fatalf("a is told to revoke: epoch %d, %v", a.MemberEpoch, partitionsOf(a))
+	}
+	left := partitionsOf(a)
+	if b = l.beat("b", 2, nil); len(partitionsOf(b)) != 0 {
+		t.Fatalf("b gets %v while a may read it", partitionsOf(b))
+	}
+	if a = l.beat("a", 1, left); a.MemberEpoch != 2 {
+		t.Fatalf("a has revoked: epoch %d", a.MemberEpoch)
+	}
+	if b = l.beat("b", 2, nil); len(partitionsOf(b)) != 2 || slices.Contains(partitionsOf(b), left[0]) {
+		t.Fatalf("b gets %v, a has %v", partitionsOf(b), left)
+	}
+	if got := l.g.Listed(); got.GroupState != "Stable" || got.GroupType != "consumer" {
+		t.Errorf("listed as %+v", got)
+	}
+}
+
+// TestHeartbeatsAreFenced: the errors of KIP-848 by name.
+func TestHeartbeatsAreFenced(t *testing.T) {
+	l := newLife(t)
+	if got := l.beat("a", 3, nil).ErrorCode; got != groupIDNotFound {
+		t.Errorf("no group: %d", got)
+	}
+	l.beat("a", 0, nil)
+	l.beat("s", 0, nil, instance("i"))
+	for _, c := range []struct {
+		name   string
+		id     string
+		epoch  int32
+		owned  []int32
+		change func(*kmsg.ConsumerGroupHeartbeatRequest)
+		want   int16
+	}{
+		{"an unknown member", "x", 1, nil, instance("i"), fencedInstanceID},
+		{"an unknown member", "x", 1, nil, func(*kmsg.ConsumerGroupHeartbeatRequest) {}, unknownMemberID},
+		{"an unknown instance", "s", 1, nil, instance("j"), unknownMemberID},
+		{"an epoch of the future", "a", 9, nil, func(*kmsg.ConsumerGroupHeartbeatRequest) {}, fencedMemberEpoch},
+		{"an instance that is in use", "s2", 0, nil, instance("i"), unreleasedInstanceID},
+		{"leaving as nobody", "x", -1, nil, func(*kmsg.ConsumerGroupHeartbeatRequest) {}, unknownMemberID},
+	} {
+		if got := l.beat(c.id, c.epoch, c.owned, c.change).ErrorCode; got != c.want {
+			t.Errorf("%s: code %d, want %d", c.name, got, c.want)
+		}
+	}
+	r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	r.Version, r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis = 1, "g", "a", 1, 1
+	r.SubscribedTopicRegex = sptr("(")
+	if f := ValidateConsumerHeartbeat(r, []string{"range"}); f == nil || f.Code != invalidRegularExpression {
+		t.Errorf("a bad pattern: %v", f)
+	}
+	r.SubscribedTopicRegex, r.ServerAssignor = nil, sptr("uniform")
+	if f := ValidateConsumerHeartbeat(r, []string{"range"}); f == nil || f.Code != unsupportedAssignor {
+		t.Errorf("an assignor that is off: %v", f)
+	}
+}
+
+// TestStaticMemberComesBackToItsPartitions guards KIP-345 in KIP-848: no epoch is raised.
+func TestStaticMemberComesBackToItsPartitions(t *testing.T) {
+	l := newLife(t)
+	first := l.beat("a", 0, nil, instance("i"))
+	if got := l.beat("a", epochStaticLeave, nil, instance("i")); got.ErrorCode != 0 || got.MemberEpoch != epochStaticLeave {
+		t.Fatalf("leaving for a while: %d, epoch %d", got.ErrorCode, got.MemberEpoch)
+	}
+	again := l.beat("a2", 0, nil, instance("i"))
+	if again.ErrorCode != 0 || again.MemberEpoch != first.MemberEpoch || len(partitionsOf(again)) != 4 {
+		t.Errorf("back: code %d, epoch %d after %d, %v", again.ErrorCode, again.MemberEpoch, first.MemberEpoch, partitionsOf(again))
+	}
+	if got := l.beat("a", 1, nil, instance("i")).ErrorCode; got != fencedInstanceID {
+		t.Errorf("the old one: %d", got)
+	}
+	l.at(50_000)
+	if n := len(l.g.consumer.state.members); n != 0 {
+		t.Errorf("%d members after the session", n)
+	}
+}
+
+// TestCommitIsFencedByEpoch guards KIP-848 and, for partitions kept since, KIP-1251.
+func TestCommitIsFencedByEpoch(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil) // epoch 1, all four
+	l.beat("b", 0, nil) // epoch 2
+	left := partitionsOf(l.beat("a", 1, []int32{0, 1, 2, 3}))
+	l.beat("a", 1, left) // epoch 2
+	for _, c := range []struct {
+		name      string
+		version   int16
+		id        string
+		epoch     int32
+		partition int32
+		want      int16
+	}{
+		{"the epoch it is in", 9, "a", 2, left[0], 0},
+		{"the epoch before, of what it has kept", 9, "a", 1, left[0], 0},
+		{"the epoch before, of what it has given up", 9, "a", 1, 3, staleMemberEpoch},
+		{"a later epoch", 9, "a", 3, left[0], staleMemberEpoch},
+		{"nobody", 9, "x", 1, 0, unknownMemberID},
+		{"an administrator", 9, "", -1, 0, unknownMemberID},
+		{"an old version", 8, "a", 2, left[0], unsupportedVersion},
+	} {
+		r := kmsg.NewPtrOffsetCommitRequest()
+		r.Version, r.Group, r.MemberID, r.Generation = c.version, "g", c.id, c.epoch
+		p := kmsg.NewOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset = c.partition, 5
+		r.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}}}
+		ticket := l.ticket()
+		l.take(l.g.Commit(l.now, ticket, r))
+		if got := l.answers[ticket].(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; got != c.want {
+			t.Errorf("%s: code %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := l.g.ValidateFetch(sptr("a"), 1); got != staleMemberEpoch {
+		t.Errorf("fetch in an old epoch: %d", got)
+	}
+}
+
+// TestGroupIsUpgradedAndDowngradedInUse follows a classic member through both.
+func TestGroupIsUpgradedAndDowngradedInUse(t *testing.T) {
+	l := newLife(t)
+	_, ticket := l.join("", nil)
+	l.at(1)
+	joined := l.answers[ticket].(*kmsg.JoinGroupResponse)
+	id := joined.MemberID
+	all := appendAssignment(1, assignment{idOf("t"): {0, 1, 2, 3}}, l.limits.metadata())
+	if got := l.sync(id, joined.Generation, kmsg.SyncGroupRequestGroupAssignment{MemberID: id, MemberAssignment: all}); got == nil || got.ErrorCode != 0 {
+		t.Fatalf("sync: %+v", got)
+	}
+
+	up := l.beat("new", 0, nil)
+	if up.ErrorCode != 0 || len(partitionsOf(up)) != 0 {
+		t.Fatalf("upgrade: code %d, %v", up.ErrorCode, partitionsOf(up))
+	}
+	if got := l.g.Listed(); got.GroupType != "consumer" {
+		t.Fatalf("listed as %+v", got)
+	}
+	if got := l.classicBeat(id, joined.Generation); got != rebalanceInProgress {
+		t.Fatalf("the classic member's heartbeat: %d", got)
+	}
+	rejoined, _ := l.join(id, map[string][]int32{"t": {0, 1, 2, 3}})
+	if rejoined == nil || rejoined.ErrorCode != 0 || rejoined.Generation != joined.Generation {
+		t.Fatalf("join to revoke: %+v", rejoined)
+	}
+	kept := l.sync(id, rejoined.Generation)
+	mine, ok := readAssignment(kept.MemberAssignment, l.limits.metadata())
+	if kept.ErrorCode != 0 || !ok || len(mine[idOf("t")]) != 2 {
+		t.Fatalf("sync: code %d, %v", kept.ErrorCode, mine)
+	}
+	rejoined, _ = l.join(id, map[string][]int32{"t": mine[idOf("t")]})
+	l.sync(id, rejoined.Generation)
+	if got := l.classicBeat(id, rejoined.Generation); got != 0 {
+		t.Fatalf("heartbeat of a reconciled member: %d", got)
+	}
+	if up = l.beat("new", up.MemberEpoch, nil); len(partitionsOf(up)) != 2 {
+		t.Fatalf("the new member gets %v", partitionsOf(up))
+	}
+
+	l.beat("new", epochLeave, nil)
+	if got := l.g.Listed(); got.GroupType != "classic" || got.GroupState != "PreparingRebalance" {
+		t.Fatalf("after the downgrade: %+v", got)
+	}
+	if got := l.classicBeat(id, l.g.Generation()); got != rebalanceInProgress {
+		t.Fatalf("heartbeat: %d", got)
+	}
+	last, _ := l.join(id, nil)
+	if last == nil || last.ErrorCode != 0 || last.LeaderID != id {
+		t.Fatalf("join after the downgrade: %+v", last)
+	}
+}
+
+// TestMigrationPolicyForbidsTheUpgrade guards group.consumer.migration.policy.
+func TestMigrationPolicyForbidsTheUpgrade(t *testing.T) {
+	l := newLife(t)
+	l.setting.Upgrade = false
+	l.join("", nil)
+	if got := l.beat("new", 0, nil).ErrorCode; got != groupIDNotFound {
+		t.Errorf("code %d", got)
+	}
+	if l.g.consumer != nil {
+		t.Error("the group was upgraded all the same")
+	}
+}
