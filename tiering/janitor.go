@@ -81,7 +81,9 @@ func (r *Remote) begin(ctx context.Context) (lead, func(), error) {
 	}
 	l, err := r.readied()
 	if err == nil && len(r.stale) >= maxStale {
-		err = r.shed(ctx, l)
+		if err = r.shed(ctx, l); err == nil {
+			l, err = r.readied() // it may have committed
+		}
 	}
 	if err != nil {
 		r.unlock()
@@ -90,15 +92,24 @@ func (r *Remote) begin(ctx context.Context) (lead, func(), error) {
 	return l, r.unlock, nil
 }
 
-// maxStale is how many objects that nothing needs may be announced before no more are:
+// maxStale is how many objects that nothing needs may be announced before no segment is:
 // every failed upload leaves one to the next commit, and while the store is away there
-// is none.
-const maxStale = 64
+// is none. A commit that buries them may itself fail and leave its root; at maxBurials
+// there is no further one.
+const (
+	maxStale   = 64
+	maxBurials = maxStale + 16
+)
 
 // shed deletes what stale intents have announced, and drops them once the store has
 // acknowledged that, so that an outage of any length leaves a bounded number behind. An
 // upload that was given up may still be under way inside the store: what is younger
-// than a request and the deletion delay together waits. It needs the turn.
+// than a request and the deletion delay together waits.
+//
+// Where that leaves too many, an outage may have ended a moment ago, and all of them be
+// young: if the store answers, a commit that changes nothing else puts them on the dead
+// list, so that copying goes on at once. It needs the turn; l may be of an older root
+// when it returns.
 func (r *Remote) shed(ctx context.Context, l lead) error {
 	old := r.tier.o.Now().Add(-r.tier.o.RequestTimeout - r.tier.o.DeleteDelay).UnixMilli()
 	var due []Intent
@@ -124,11 +135,15 @@ func (r *Remote) shed(ctx context.Context, l lead) error {
 		}
 		delete(r.stale, in.ID)
 	}
-	if n := len(r.stale); n >= maxStale {
-		err := fmt.Errorf("%w: %d objects of failed uploads wait for their deletion", objstore.ErrUnavailable, n)
-		return errors.Join(err, joinFailures(failed))
+	n := len(r.stale)
+	if n < maxStale {
+		return nil
 	}
-	return nil
+	if len(failed) == 0 && n < maxBurials && l.view.exists() && r.tier.answers(ctx, l.view.pointer.Root) {
+		return r.commit(ctx, l, change{}, nil)
+	}
+	err := fmt.Errorf("%w: %d objects of failed uploads wait for their deletion", objstore.ErrUnavailable, n)
+	return errors.Join(err, joinFailures(failed))
 }
 
 // sweepRoots is how many superseded roots are gone before a commit is made only to drop

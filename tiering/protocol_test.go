@@ -283,6 +283,59 @@ func TestIntentsAreBoundedWhileTheStoreIsAway(t *testing.T) {
 	}
 }
 
+// TestCopyingGoesOnAsSoonAsTheStoreIsBack fails so many uploads within one moment that no
+// more may be announced, and heals the store.
+func TestCopyingGoesOnAsSoonAsTheStoreIsBack(t *testing.T) {
+	w := newWorld(t)
+	l := w.filled(100)
+	r := w.leader()
+	w.copyAll(r, l)
+	w.fill(l, 1, 100, 43)
+	w.bucket.SetHook(func(op mem.Op, _ string) mem.Fault {
+		if op == mem.Put { // it answers, and takes nothing: burying fails as well
+			return mem.Fault{Before: objstore.ErrUnavailable}
+		}
+		return mem.Fault{}
+	})
+	for i := range 300 {
+		if _, err := r.Copy(t.Context(), l, l.Offsets().End); !errors.Is(err, objstore.ErrUnavailable) {
+			t.Fatalf("copy %d: %v", i, err)
+		}
+	}
+	in, err := w.meta.Intents(t.Context(), w.id)
+	w.must(err)
+	if len(in) < 64 || len(in) > 90 {
+		t.Fatalf("%d intents after 300 failures", len(in))
+	}
+	w.bucket.SetHook(nil)
+	for range 300 {
+		w.advance(2 * time.Minute) // where even the burials were too many, age decides
+		if _, err := r.Copy(t.Context(), l, l.Offsets().End); err == nil {
+			break
+		}
+	}
+	w.copyAll(r, l)
+	w.sameBytes(r, l)
+
+	// The store is away altogether, and comes back before anything has aged.
+	w.fill(l, 1, 100, 44)
+	w.bucket.SetHook(func(mem.Op, string) mem.Fault { return mem.Fault{Before: objstore.ErrUnavailable} })
+	for range 300 {
+		_, err := r.Copy(t.Context(), l, l.Offsets().End)
+		if !errors.Is(err, objstore.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	w.bucket.SetHook(nil)
+	w.copyAll(r, l)
+	w.sameBytes(r, l)
+	settle(w, r)
+	w.audit()
+	if in, err := w.meta.Intents(t.Context(), w.id); err != nil || len(in) > 0 {
+		t.Errorf("%d intents are left: %v", len(in), err)
+	}
+}
+
 func TestI13ACorruptSegmentIsNeverUploaded(t *testing.T) {
 	w := newWorld(t)
 	l := w.filled(100)

@@ -143,6 +143,14 @@ func (b *meteredBody) ReadAt(p []byte, position int64) (int, error) {
 	return n, err
 }
 
+// answers tells whether the store is there, asked for an object that it has.
+func (t *Tier) answers(ctx context.Context, key string) bool {
+	ctx, g := t.guard(ctx, 0)
+	defer g.stop()
+	_, err := t.store.Head(ctx, key)
+	return err == nil
+}
+
 // delete removes keys in batches and returns those that were not removed.
 func (t *Tier) delete(ctx context.Context, keys []string) map[string]error {
 	failed := map[string]error{}
