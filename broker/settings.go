@@ -21,16 +21,15 @@ func (b *Broker) wireOptions() wire.Options {
 }
 
 // consumerSettings are those of a group of the consumer protocol (KIP-848).
-func (b *Broker) consumerSettings(string) group.Settings {
-	c := b.config().Consumer
-	s := group.Settings{
+func (b *Broker) consumerSettings(groupID string) group.Settings {
+	c := b.config().Group(b.store.Image().GroupConfigs(groupID))
+	return group.Settings{
 		SessionTimeout: c.SessionTimeout.Milliseconds(), HeartbeatInterval: c.HeartbeatInterval.Milliseconds(),
 		AssignmentInterval: c.AssignmentInterval.Milliseconds(), RegexRefresh: c.RegexRefreshInterval.Milliseconds(),
 		MaxSize: c.MaxSize, Assignors: c.Assignors,
 		Upgrade:   c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "upgrade",
 		Downgrade: c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "downgrade",
 	}
-	return s
 }
 
 // alter applies the dynamic broker configs of an image. It tells whether it could: what

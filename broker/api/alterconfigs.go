@@ -40,8 +40,11 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 		}
 		if err == nil {
 			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) {
-				if r.kind == kmsg.ConfigResourceTypeBroker {
+				switch r.kind {
+				case kmsg.ConfigResourceTypeBroker:
 					return config.AlterBroker(old, ops)
+				case kmsg.ConfigResourceTypeGroupConfig:
+					return config.AlterGroup(old, ops)
 				}
 				return config.AlterTopic(old, ops)
 			})
@@ -130,6 +133,8 @@ func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, next 
 			err = s.alterTopic(ctx, r.name, validateOnly, next)
 		case kmsg.ConfigResourceTypeBroker:
 			err = s.alterBroker(ctx, r.name, validateOnly, next)
+		case kmsg.ConfigResourceTypeGroupConfig:
+			err = s.alterGroup(ctx, r.name, validateOnly, next)
 		default:
 			err = refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", r.kind))
 		}

@@ -54,6 +54,11 @@ func (s *Server) describe(kind kmsg.ConfigResourceType, name string) ([]config.E
 			return s.Config().DescribeDefaults(), nil
 		}
 		return s.Config().Describe(), nil
+	case kmsg.ConfigResourceTypeGroupConfig:
+		if err := checkGroupResource(name); err != nil {
+			return nil, err
+		}
+		return s.Config().DescribeGroup(s.Store.Image().GroupConfigs(name)), nil
 	}
 	return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", kind))
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -18,4 +19,33 @@ func (s *Server) consumerGroupDescribe(_ *call, q *kmsg.ConsumerGroupDescribeReq
 		p.Groups[i].AuthorizedOperations = operations(q.IncludeAuthorizedOperations, groupOperations)
 	}
 	return p
+}
+
+// alterGroup changes the configs of a group, which need not exist yet.
+func (s *Server) alterGroup(ctx context.Context, name string, validateOnly bool, next change) error {
+	if err := checkGroupResource(name); err != nil {
+		return err
+	}
+	old := s.Store.Image().GroupConfigs(name)
+	configs, err := next(old)
+	if err != nil {
+		return err
+	}
+	if err := s.Config().CheckGroup(configs); err != nil || validateOnly {
+		return err
+	}
+	return s.Store.SetGroupConfigs(ctx, name, old, configs)
+}
+
+// maxGroupResource keeps the key of a group's configs in the metadata short.
+const maxGroupResource = 1 << 10
+
+func checkGroupResource(name string) error {
+	switch {
+	case name == "":
+		return refuse(kerr.InvalidRequest, "Default group resources are not allowed.")
+	case len(name) > maxGroupResource:
+		return refuse(kerr.InvalidRequest, "The name of a group with configs can't be longer than 1024 bytes.")
+	}
+	return nil
 }

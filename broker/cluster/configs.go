@@ -14,7 +14,20 @@ func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, from, to map[str
 	if id < DefaultConfigs {
 		return fmt.Errorf("%w: configs of broker %d", ErrInvalid, id)
 	}
-	key := configsKey(id)
+	return s.setConfigs(ctx, configsKey(id), fmt.Sprintf("configs of broker %d", id), from, to)
+}
+
+// SetGroupConfigs replaces the dynamic configs of a group, which need not exist, if
+// they are still those of from; otherwise it returns ErrConflict.
+func (s *Store) SetGroupConfigs(ctx context.Context, group string, from, to map[string]string) error {
+	if group == "" {
+		return fmt.Errorf("%w: configs of a group without a name", ErrInvalid)
+	}
+	return s.setConfigs(ctx, groupsRoot+group, "configs of group "+group, from, to)
+}
+
+// setConfigs replaces the configs under a key if they are still those of from.
+func (s *Store) setConfigs(ctx context.Context, key, what string, from, to map[string]string) error {
 	kv, err := s.one(ctx, key)
 	if err != nil {
 		return err
@@ -25,7 +38,7 @@ func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, from, to map[str
 			return err
 		}
 	}
-	conflict := fmt.Errorf("configs of broker %d: %w", id, ErrConflict)
+	conflict := fmt.Errorf("%s: %w", what, ErrConflict)
 	if !maps.Equal(now, from) {
 		return conflict
 	}

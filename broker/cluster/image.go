@@ -56,12 +56,13 @@ type Image struct {
 	revision   int64
 	clusterID  string
 	controller int32
-	brokers    []Broker                    // by id
-	configs    map[int32]map[string]string // by broker id, DefaultConfigs
-	topics     map[string]*Topic           // by name
-	ids        map[segment.TopicID]*Topic  // the same topics
-	list       *topicList                  // the same topics
-	deleting   []*Topic                    // by name
+	brokers    []Broker                     // by id
+	configs    map[int32]map[string]string  // by broker id, DefaultConfigs
+	groups     map[string]map[string]string // configs by group
+	topics     map[string]*Topic            // by name
+	ids        map[segment.TopicID]*Topic   // the same topics
+	list       *topicList                   // the same topics
+	deleting   []*Topic                     // by name
 
 	// edition numbers the images of one Store; the others are the editions that last
 	// changed topics, brokers and configs: to see at once what two images share.
@@ -125,6 +126,9 @@ func (i *Image) Topics() []*Topic {
 // BrokerConfigs returns the dynamic configs of a broker; DefaultConfigs: the
 // cluster-wide ones. Nil: none.
 func (i *Image) BrokerConfigs(id int32) map[string]string { return i.configs[id] }
+
+// GroupConfigs returns the dynamic configs of a group. Nil: none.
+func (i *Image) GroupConfigs(group string) map[string]string { return i.groups[group] }
 
 // Deleting returns topics whose data still has to be removed, from disks and bucket.
 func (i *Image) Deleting() []*Topic { return i.deleting }

@@ -31,6 +31,7 @@ const (
 	deletingRoot   = imageRoot + "deleting/"
 	partitionsRoot = imageRoot + "partitions/"
 	configsRoot    = imageRoot + "configs/"
+	groupsRoot     = imageRoot + "group-configs/"
 	stoppedRoot    = "/varve/stopped/"
 	tierRoot       = "/varve/tier/"
 

@@ -32,10 +32,12 @@ type state struct {
 	creating   map[segment.TopicID]creation
 	partitions map[segment.TopicID][]partitionState
 	configs    map[int32]map[string]string
+	groups     map[string]map[string]string // configs
 
 	// What changed since the last image.
 	touched                                         map[segment.TopicID]struct{}
 	touchedDeleting, touchedBrokers, touchedConfigs bool
+	touchedGroups                                   bool
 }
 
 // committedTopic is a topic key or a deleting key.
@@ -77,6 +79,7 @@ func newState(clusterID string) *state {
 		creating:   map[segment.TopicID]creation{},
 		partitions: map[segment.TopicID][]partitionState{},
 		configs:    map[int32]map[string]string{},
+		groups:     map[string]map[string]string{},
 		touched:    map[segment.TopicID]struct{}{},
 	}
 }
@@ -140,6 +143,8 @@ func (s *state) put(kv *mvccpb.KeyValue) error {
 		return s.putBroker(key, rest, kv)
 	case configsRoot:
 		return s.putConfigs(key, rest, kv)
+	case groupsRoot:
+		return s.putGroup(key, rest, kv)
 	}
 	return nil
 }
@@ -250,6 +255,16 @@ func (s *state) putConfigs(key, rest string, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
+func (s *state) putGroup(key, group string, kv *mvccpb.KeyValue) error {
+	var r map[string]string
+	if err := decode(key, kv.Value, &r); err != nil {
+		return err
+	}
+	s.groups[group] = r
+	s.touchedGroups = true
+	return nil
+}
+
 func parseConfigs(s string) (int32, bool) {
 	if s == defaultConfigsName {
 		return DefaultConfigs, true
@@ -289,6 +304,9 @@ func (s *state) remove(key string) error {
 		id, ok = parseConfigs(rest)
 		delete(s.configs, id)
 		s.touchedConfigs = true
+	case groupsRoot:
+		delete(s.groups, rest)
+		s.touchedGroups = true
 	}
 	if !ok {
 		return fmt.Errorf("%w: key %q", ErrCorrupt, key)
@@ -348,6 +366,9 @@ func (s *state) image(before *Image) (*Image, error) {
 	if s.touchedConfigs {
 		i.configs, i.configsAt = maps.Clone(s.configs), i.edition
 	}
+	if s.touchedGroups {
+		i.groups = maps.Clone(s.groups)
+	}
 	if err := s.imageTopics(&i); err != nil {
 		return nil, err
 	}
@@ -364,6 +385,7 @@ func (s *state) image(before *Image) (*Image, error) {
 	}
 	clear(s.touched)
 	s.touchedBrokers, s.touchedConfigs, s.touchedDeleting = false, false, false
+	s.touchedGroups = false
 	return &i, nil
 }
 

@@ -422,3 +422,27 @@ func TestBrokerConfigsAreReplacedOnlyIfUnchanged(t *testing.T) {
 		}
 	})
 }
+
+func TestGroupConfigsAreReplacedOnlyIfUnchanged(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		n := launch(t, o)
+		ctx := t.Context()
+		one, two := map[string]string{"a": "1"}, map[string]string{"a": "2"}
+		const group = "a/group with/any name"
+		if err := n.SetGroupConfigs(ctx, group, nil, one); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SetGroupConfigs(ctx, group, nil, two); !errors.Is(err, ErrConflict) {
+			t.Errorf("from what is not there: %v, want ErrConflict", err)
+		}
+		if got := n.Image().GroupConfigs(group)["a"]; got != "1" {
+			t.Errorf("image has %q, want 1", got)
+		}
+		if err := n.SetGroupConfigs(ctx, group, one, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Image().GroupConfigs(group); len(got) != 0 {
+			t.Errorf("image has %v after removal", got)
+		}
+	})
+}

@@ -12,6 +12,7 @@ const (
 	DynamicDefaultBrokerConfig Source = 3
 	StaticBrokerConfig         Source = 4
 	DefaultConfig              Source = 5
+	DynamicGroupConfig         Source = 8
 )
 
 // Entry is one setting as DescribeConfigs tells it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/test/harness"
 )
@@ -111,5 +112,36 @@ func TestFranzGoMovesPartitionsBetweenMembersOfTheConsumerProtocol(t *testing.T)
 			c.PollFetches(turn).EachRecord(func(r *kgo.Record) { later = later || string(r.Value) == "later" })
 			cancel()
 		}
+	}
+}
+
+// TestGroupConfigsActOnMembers: kafka-configs sets a group's heartbeat interval, and the
+// next heartbeat is told so.
+func TestGroupConfigsActOnMembers(t *testing.T) {
+	t.Parallel()
+	group := topicOf(t, "g")
+	c := client(t)
+	beat := func(epoch int32) *kmsg.ConsumerGroupHeartbeatResponse {
+		t.Helper()
+		r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis = group, "m", epoch, 10_000
+		r.SubscribedTopicNames, r.Topics = []string{}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		response, err := r.RequestWith(within(t), c)
+		if err != nil || response.ErrorCode != 0 {
+			t.Fatalf("heartbeat: %+v, %v", response, err)
+		}
+		return response
+	}
+	first := beat(0)
+	equal(t, "interval", first.HeartbeatIntervalMillis, 5000)
+	tool(t, "", harness.ConfigCommand, "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config", "consumer.heartbeat.interval.ms=7000")
+	equal(t, "interval that was set", beat(first.MemberEpoch).HeartbeatIntervalMillis, 7000)
+	if out := tool(t, "", harness.ConfigCommand, "--describe", "--entity-type", "groups", "--entity-name", group); !strings.Contains(out, "consumer.heartbeat.interval.ms=7000") {
+		t.Errorf("describe:\n%s", out)
+	}
+	out, _ := harness.TryKafka(t, "", harness.ConfigCommand, "--bootstrap-server", broker(t).Address,
+		"--alter", "--entity-type", "groups", "--entity-name", group, "--add-config", "consumer.session.timeout.ms=1")
+	if !strings.Contains(out, "group.consumer.min.session.timeout.ms") {
+		t.Errorf("a session timeout below the minimum:\n%s", out)
 	}
 }

@@ -1,0 +1,71 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func groupBroker(t *testing.T) *Broker {
+	t.Helper()
+	b, _, err := Load(Sources{Sets: []string{"log.dirs=/d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestGroupSettingsAreKeptWithinTheBrokersBounds guards the GROUP resources of KIP-848.
+func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
+	b := groupBroker(t)
+	for _, c := range []struct{ name, value, fault string }{
+		{"consumer.session.timeout.ms", "50000", ""},
+		{"consumer.session.timeout.ms", "70000", "at most group.consumer.max.session.timeout.ms"},
+		{"consumer.session.timeout.ms", "1", "at least group.consumer.min.session.timeout.ms"},
+		{"consumer.session.timeout.ms", "x", "Not a number"},
+		{"consumer.heartbeat.interval.ms", "15000", ""},
+		{"consumer.assignment.interval.ms", "0", ""},
+		{"share.isolation.level", "1", "Unknown group config name"},
+	} {
+		err := b.CheckGroup(map[string]string{c.name: c.value})
+		switch {
+		case c.fault == "" && err != nil:
+			t.Errorf("%s=%s: %v", c.name, c.value, err)
+		case c.fault != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.fault)):
+			t.Errorf("%s=%s: %v, want %q", c.name, c.value, err, c.fault)
+		}
+	}
+	if got := b.Group(map[string]string{"consumer.session.timeout.ms": "999999"}).SessionTimeout; got != time.Minute {
+		t.Errorf("a session timeout that was fine once is %v", got)
+	}
+	if got := b.Group(nil); got.HeartbeatInterval != 5*time.Second {
+		t.Errorf("a group without settings of its own: %+v", got)
+	}
+}
+
+func TestGroupSettingsAreDescribedWithTheirSource(t *testing.T) {
+	for _, e := range groupBroker(t).DescribeGroup(map[string]string{"consumer.heartbeat.interval.ms": "7000"}) {
+		want, source := map[string]string{
+			"consumer.session.timeout.ms": "45000", "consumer.heartbeat.interval.ms": "7000", "consumer.assignment.interval.ms": "1000",
+		}[e.Name], DefaultConfig
+		if e.Name == "consumer.heartbeat.interval.ms" {
+			source = DynamicGroupConfig
+		}
+		if *e.Value != want || e.Source != source {
+			t.Errorf("%s is %s from %d, want %s from %d", e.Name, *e.Value, e.Source, want, source)
+		}
+	}
+}
+
+func TestConsumerGroupSettingsAgreeWithOneAnother(t *testing.T) {
+	for _, set := range []string{
+		"group.consumer.session.timeout.ms=90000", "group.consumer.heartbeat.interval.ms=1000",
+		"group.consumer.assignors=sticky", "group.consumer.assignors=", "group.consumer.assignors=range,range",
+		"group.consumer.migration.policy=sometimes",
+	} {
+		if _, _, err := Load(Sources{Sets: []string{"log.dirs=/d", set}}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", set, err)
+		}
+	}
+}
