@@ -31,7 +31,7 @@ e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
 	@$(install) minio kcat kafka && go run ./test/harness/deadline -limit 32m -- go test -tags e2e -count=1 -p 1 -timeout 30m ./test/e2e/... ./test/chaos/...
 
 chaos: build ## each fault of test/chaos for DURATION (1m), all of them within LIMIT (2h)
-	@$(install) minio && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 ./test/chaos/
+	@$(install) minio kafka && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 ./test/chaos/
 
 interop: build ## clients and tools of Apache Kafka and others against the built broker
 	@$(install) kcat kafka python node && go test -tags interop -count=1 -timeout 30m ./test/interop/...

@@ -71,6 +71,41 @@ func TestR7PausedBrokerGoesOn(t *testing.T) {
 	finish(t, b, l, rounds)
 }
 
+// TestR20CleanerIsKilledAtAnyMoment kills the broker while the cleaner works without a
+// rest: the last value of each key is there, at its offset, and what was deleted does not
+// come back (C12).
+func TestR20CleanerIsKilledAtAnyMoment(t *testing.T) {
+	rng := seeded(t)
+	b := harness.StartBroker(t, quick("log.cleaner.backoff.ms=100")...)
+	l := load.Start(t, b.Address, "r20", load.W6())
+	l.Wait(ackLimit, 8*acksBefore) // a sealed segment in each partition
+	const rounds = 6
+	for more := until(t, 3*time.Second, rounds); more(); {
+		l.Fault(verify.Disturbance{Kind: "kill", Restart: true}, func() { killAndStart(t, b, rng) })
+		l.Wait(ackLimit, acksBefore)
+		pause(time.Duration(rng.Int64N(int64(300 * time.Millisecond))))
+	}
+	l.StopProducing()
+	harness.Until(t, ackLimit, "a compacted log", func() error {
+		i, err := os.Stat(logs(t, filepath.Join(b.Dir, "r20-0-0"))[0])
+		if err == nil && i.Size() > 1<<19 { // half of what it had when it was sealed
+			err = fmt.Errorf("the first segment has %d bytes", i.Size())
+		}
+		return err
+	})
+	h := l.Finish()
+	h.Expect = &verify.Expect{Faults: rounds, Before: acksBefore}
+	h.DeleteRetention = (24 * time.Hour).Nanoseconds() // the default
+	judge(t, h)
+	b.Kill()
+	b.Start()
+	for _, left := range []string{".cleaned", ".swap"} {
+		if names, err := filepath.Glob(filepath.Join(b.Dir, "r20-0-*", "*"+left)); err != nil || len(names) > 0 {
+			t.Errorf("left over: %v (%v)", names, err)
+		}
+	}
+}
+
 // damages are what may have happened to a closed broker's files without a byte of its
 // logs being lost (R34): whatever can be made anew from the log is, and what was never
 // acknowledged behind its end is cut.

@@ -32,9 +32,15 @@ type Load struct {
 	clients                  []*kgo.Client // of the producers
 	idle                     []net.Conn
 
+	calm sync.RWMutex   // a transaction holds it to read, a snapshot to write
+	txns map[uint32]int // where a transaction stands in the history; in Recorder.Log only
+
+	// What follows is guarded by mu, which is taken in Recorder.Log, never the other way.
 	mu      sync.Mutex
-	value   uint64  // the last one given; guarded by mu
-	strange []error // what no client may ever see; guarded by mu
+	value   uint64           // the last one given
+	strange []error          // what no client may ever see
+	broken  map[uint32]bool  // transactions with a send that failed
+	amounts map[uint64]int64 // by value: what an account changes by
 }
 
 // Start makes the topics of a shape, named after name, and starts its clients.
@@ -46,7 +52,8 @@ func Start(t testing.TB, address, name string, shape Shape) *Load {
 // Resume is Start with a history that goes on.
 func Resume(t testing.TB, address, name string, shape Shape, recorder *verify.Recorder) *Load {
 	t.Helper()
-	l := &Load{Recorder: recorder, t: t, address: address, name: name, shape: shape, topics: map[string]int{}}
+	l := &Load{Recorder: recorder, t: t, address: address, name: name, shape: shape, topics: map[string]int{},
+		txns: map[uint32]int{}, broken: map[uint32]bool{}, amounts: map[uint64]int64{}}
 	for i := range shape.Topics {
 		l.topics[fmt.Sprintf("%s-%d", name, i)] = i
 	}
@@ -58,6 +65,12 @@ func Resume(t testing.TB, address, name string, shape Shape, recorder *verify.Re
 	t.Cleanup(l.abandon)
 	for range shape.Producers {
 		l.startProducer(producing)
+	}
+	for i := range shape.Transactors {
+		l.producing.Go(func() { l.transact(producing, i) })
+	}
+	for i := range shape.Copiers {
+		l.reading.Go(func() { l.copier(reading, i) })
 	}
 	for range shape.Readers {
 		c := l.newReader(false, l.beginnings())
@@ -186,7 +199,7 @@ func (l *Load) produce(ctx context.Context, c *kgo.Client, id int32) {
 	each := float64(l.shape.Rate) / float64(l.shape.Producers)
 	limit := rate.NewLimiter(rate.Limit(each), max(1, int(each/20)))
 	for n := int(id); limit.Wait(ctx) == nil; n++ {
-		s := verify.Send{Value: l.nextValue(), Producer: id, Partition: int32(n % l.partitions())}
+		s := verify.Send{Value: l.nextValue(), Producer: id, Partition: int32(n % l.shape.produced())}
 		if l.shape.Keys > 0 {
 			s.Key = uint32(rand.N(l.shape.Keys)) + 1
 			s.Tombstone = rand.Float64() < l.shape.Tombstones
@@ -248,9 +261,8 @@ func (l *Load) Fault(d verify.Disturbance, do func()) {
 // finishLimit bounds what may take until everything is answered and read: C1's 200 s.
 const finishLimit = 200 * time.Second
 
-// Finish stops the clients, reads everything once more from the beginning, and returns
-// the history. Producers first get all their answers. Faults are not judged here.
-func (l *Load) Finish() *verify.History {
+// StopProducing stops what sends of its own accord and waits for all answers.
+func (l *Load) StopProducing() {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), finishLimit)
 	defer cancel()
@@ -261,9 +273,18 @@ func (l *Load) Finish() *verify.History {
 			l.t.Fatalf("answers to the last sends: %v", err)
 		}
 	}
+}
+
+// Finish stops the clients, reads everything once more from the beginning, and returns
+// the history. Producers first get all their answers. Faults are not judged here.
+func (l *Load) Finish() *verify.History {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), finishLimit)
+	defer cancel()
+	l.StopProducing()
 	l.stopReads()
 	l.reading.Wait()
-	complete, err := l.readAll(ctx)
+	_, complete, err := l.readAll(ctx, true)
 	if err != nil {
 		l.t.Fatalf("final read: %v", err)
 	}
@@ -277,5 +298,13 @@ func (l *Load) Finish() *verify.History {
 		h.Incidents = append(h.Incidents, verify.Incident{Process: "client", Kind: err.Error()})
 	}
 	h.Complete, h.Idempotent, h.Compacted = complete, !l.shape.Plain, l.shape.Keys > 0
+	if l.shape.transactional() {
+		h.Gaps = true // markers
+	}
+	for p := range int32(l.shape.produced()) {
+		if l.shape.Copiers > 0 {
+			h.Inputs = append(h.Inputs, p)
+		}
+	}
 	return h
 }

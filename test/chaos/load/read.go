@@ -36,7 +36,7 @@ func (l *Load) newReader(final bool, from map[int32]int64) *reader {
 	r := &reader{l: l, session: l.Recorder.Number(), next: map[int32]int64{}}
 	assigned := map[string]map[int32]kgo.Offset{}
 	l.Recorder.Log(func(h *verify.History, at int64) {
-		h.Sessions = append(h.Sessions, verify.Session{ID: r.session, Final: final})
+		h.Sessions = append(h.Sessions, verify.Session{ID: r.session, Final: final, Committed: l.shape.transactional()})
 		for p, offset := range from {
 			topic, partition := l.place(p)
 			if assigned[topic] == nil {
@@ -46,7 +46,11 @@ func (l *Load) newReader(final bool, from map[int32]int64) *reader {
 			h.Assignments = append(h.Assignments, verify.Assignment{Session: r.session, Partition: p, From: offset, At: at})
 		}
 	})
-	r.client = l.client(kgo.ConsumePartitions(assigned), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond))
+	options := []kgo.Opt{kgo.ConsumePartitions(assigned), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100 * time.Millisecond)}
+	if l.shape.transactional() {
+		options = append(options, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	}
+	r.client = l.client(options...)
 	return r
 }
 
@@ -60,18 +64,25 @@ func (r *reader) follow(ctx context.Context) {
 
 // poll logs what one poll returns. Errors that pass are the client's to retry; those that
 // say a record is gone are faults.
-func (r *reader) poll(ctx context.Context) {
+func (r *reader) poll(ctx context.Context) { r.pollIn(ctx, 0) }
+
+// pollIn is poll within a transaction.
+func (r *reader) pollIn(ctx context.Context, txn uint32) {
 	f := r.client.PollFetches(ctx)
 	var reads []verify.Read
 	f.EachRecord(func(k *kgo.Record) {
 		p := r.l.partition(k.Topic, k.Partition)
+		if k.Attrs.IsControl() {
+			r.next[p] = k.Offset + 1
+			return
+		}
 		value, err := number(k)
 		if err != nil {
 			r.l.wrong("session %d, partition %d, offset %d: %w", r.session, p, k.Offset, err)
 			return
 		}
 		r.next[p] = k.Offset + 1
-		reads = append(reads, verify.Read{Value: value, Session: r.session, Partition: p, Offset: k.Offset})
+		reads = append(reads, verify.Read{Value: value, Session: r.session, Partition: p, Offset: k.Offset, Txn: txn})
 	})
 	f.EachError(func(topic string, partition int32, err error) {
 		if ctx.Err() == nil && lasting(err) {
@@ -118,18 +129,18 @@ func (l *Load) jump(ctx context.Context) {
 
 // readAll reads everything to its end in a session of its own. It is not complete if it
 // meets what no client may see: such a read does not end.
-func (l *Load) readAll(ctx context.Context) (complete bool, err error) {
+func (l *Load) readAll(ctx context.Context, final bool) (r *reader, complete bool, err error) {
 	c := l.client()
 	defer c.Close()
 	ends := map[int32]int64{}
 	for topic := range l.topics {
 		list, err := kadm.NewClient(c).ListEndOffsets(ctx, topic)
 		if err = errors.Join(err, list.Error()); err != nil {
-			return false, err
+			return nil, false, err
 		}
 		list.Each(func(o kadm.ListedOffset) { ends[l.partition(topic, o.Partition)] = o.Offset })
 	}
-	r := l.newReader(true, l.beginnings())
+	r = l.newReader(final, l.beginnings())
 	defer r.client.Close()
 	before := l.strangeness()
 	for p := int32(0); p < int32(l.partitions()); {
@@ -138,13 +149,13 @@ func (l *Load) readAll(ctx context.Context) (complete bool, err error) {
 			continue
 		}
 		if r.poll(ctx); ctx.Err() != nil {
-			return false, fmt.Errorf("partition %d was read to %d of %d: %w", p, r.next[p], ends[p], ctx.Err())
+			return r, false, fmt.Errorf("partition %d was read to %d of %d: %w", p, r.next[p], ends[p], ctx.Err())
 		}
 		if l.strangeness() > before {
-			return false, nil
+			return r, false, nil
 		}
 	}
-	return true, nil
+	return r, true, nil
 }
 
 // strangeness is how much clients have seen that they may not see.

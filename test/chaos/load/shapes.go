@@ -14,6 +14,11 @@ type Shape struct {
 	// RandomReaders begin anew at a random offset after a few polls.
 	RandomReaders int
 	Members       int // of one group that reads everything and commits
+	// Transactors send Rate transactions a second together, or transfers of money between
+	// the partitions, or else Copiers copy topic 0 to topic 1; readers then read committed.
+	Transactors int
+	Money       bool
+	Copiers     int
 	// Idle is how many connections stand beside it and do nothing.
 	Idle int
 }
@@ -29,6 +34,32 @@ func W1() Shape {
 // W2 is one producer of one partition, for order.
 func W2() Shape {
 	return Shape{Topics: 1, Partitions: 1, Producers: 1, Rate: 500, MinSize: 100, MaxSize: 1024, Readers: 1}
+}
+
+// W3 is transactions of a few sends and polls, a tenth of them aborted.
+func W3() Shape {
+	return Shape{Topics: 1, Partitions: 10, Transactors: 8, Rate: 200, MinSize: 100, MaxSize: 200, Readers: 2}
+}
+
+// W4 is consume, transform, produce: two copiers of one group. WaitCopied ends it.
+func W4() Shape {
+	return Shape{Topics: 2, Partitions: 3, Producers: 1, Rate: 4000, MinSize: 100, MaxSize: 200, Readers: 1, Copiers: 2}
+}
+
+// W5 is money: ten accounts, fifty transfers a second.
+func W5() Shape {
+	return Shape{Topics: 1, Partitions: 10, Transactors: 5, Rate: 50, MinSize: 100, MaxSize: 200, Readers: 1, Money: true}
+}
+
+// transactional tells whether readers read committed.
+func (s *Shape) transactional() bool { return s.Transactors > 0 || s.Copiers > 0 }
+
+// produced is how many partitions plain producers send to: not those that copiers do.
+func (s *Shape) produced() int {
+	if s.Copiers > 0 {
+		return s.Partitions
+	}
+	return s.Topics * s.Partitions
 }
 
 // W6 is compaction that never rests: a thousand keys, a tenth of all records tombstones.
