@@ -46,8 +46,10 @@ func (l *Log) read(offset, bound, maxBytes int64, oneBatch bool) (Records, error
 	var r Records
 	for i := v.find(offset); i < len(v.segments) && offset < bound && len(r.Regions) < maxRegions; i++ {
 		region, more, err := l.region(v, i, offset, bound, maxBytes-r.Size, oneBatch && r.Size == 0)
+		if err != nil && r.Size > 0 {
+			break // whoever reads on will be told
+		}
 		if err != nil {
-			r.Release()
 			return Records{}, err
 		}
 		if region.Size > 0 {
@@ -69,7 +71,7 @@ func (l *Log) read(offset, bound, maxBytes int64, oneBatch bool) (Records, error
 func (l *Log) region(v view, i int, offset, bound, maxBytes int64, oneBatch bool) (_ Region, more bool, err error) {
 	s := v.segments[i]
 	next, size := v.bounds(i)
-	if size == 0 {
+	if size == 0 && !s.lost {
 		return Region{}, true, nil
 	}
 	f, err := s.file()
@@ -131,6 +133,7 @@ func (l *Log) locate(v view, i int, f *File, offset int64) (int64, error) {
 		return 0, err
 	}
 	w := s.scan(f, e.Position, size)
+	w.bound = next
 	defer w.close()
 	for {
 		h, err := w.batch()
@@ -160,6 +163,9 @@ func (l *Log) cut(s *segment, f *File, from, limit, maxBytes int64, oneBatch boo
 		h, err := w.batch()
 		if errors.Is(err, io.EOF) {
 			return border, nil
+		}
+		if err != nil && border > from {
+			return border, nil // what is sound, up to the damage
 		}
 		if err != nil {
 			return 0, fmt.Errorf("cut at %d bytes: %w", maxBytes, err)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type found struct {
 	modified time.Time
 	indexes  bool // both are there
 	aborted  bool
+	lost     bool // its indexes are there and its log file is not
 }
 
 // opening is an Open under way.
@@ -42,6 +44,41 @@ type opening struct {
 	epochsKnown bool
 	changed     bool // files were cut or removed: the directory has to be synced
 }
+
+// The argument that recovery returns exactly the acknowledged prefix. Let R be the
+// checkpointed recovery point. An append is acknowledged after a sync of its file, of the
+// names of the log, and of its leader epoch; R is written after a sync of everything
+// below it, and lowered before anything below it is cut off. So below R all bytes are
+// durable, and every acknowledged record is either below R or in bytes that were synced.
+//
+//	file                  may look like after a crash          why the result is right
+//	<base>.log, next <= R as it was                            nothing of it is dirty; it is not looked into
+//	<base>.log, next > R  whole batches, then any sectors of   batches from R on are taken one by one while
+//	                      the rest: old, zero or garbage; or   CRC and offsets hold: what was synced is among
+//	                      not there, where no name was synced  them; the first that fails was not acknowledged,
+//	                                                           so neither was what follows, and all of it goes
+//	the same after a      as above, and pages that read well   they are written again and synced before they
+//	failed sync           and are not on the disk              count (resettle)
+//	.index, .timeindex    any entries above R; missing         entries are kept below R and where the last
+//	                                                           names a batch; the rest is made from the log
+//	.txnindex             any entries above R                  cut at the log end; replay of the batches above
+//	                                                           the last trusted snapshot adds the rest again
+//	.snapshot             torn; ahead of the log               above R not trusted; torn ones have no valid CRC;
+//	                                                           the next older one, or none, and replay
+//	leader-epoch-         the old or the new one (rename)      below R every epoch is in it; above it is read
+//	checkpoint            missing, garbage: by other hands     off the batches; missing: off all batches
+//	recovery-point-       the old or the new one; missing      an older R only means to look at more
+//	checkpoint
+//	log-start-offset-     the old or the new one               an older start is a smaller one: what was deleted
+//	checkpoint                                                 since is deleted again
+//	partition.metadata    missing, torn                        only before the first round of a log without
+//	                                                           records: written anew
+//	.cleaned .swap        see swap.go
+//	.tmp .deleted         any                                  removed
+//
+// By other hands than a crash's: a log file missing from below R, or in another's place,
+// and bytes that have changed below R, are not mended. Reads of those offsets fail with a
+// *CorruptError, all others are served.
 
 // Open opens or creates the log of a directory and recovers it: segments that end at
 // or below the recovery point are trusted, what lies above is scanned batch by batch
@@ -205,6 +242,7 @@ func (p *opening) list() error {
 		delete(present, times)
 		delete(present, aborted)
 	}
+	p.addLost(present)
 	for name := range present {
 		// Indexes of a segment that has been removed.
 		if err := l.fs.Remove(filepath.Join(l.dir, name)); err != nil {
@@ -212,6 +250,30 @@ func (p *opening) list() error {
 		}
 	}
 	return nil
+}
+
+// addLost takes up segments whose log file is missing, and takes their names out of
+// present. We remove segments from the ends of a log only, the log file first, and a
+// compaction that a crash interrupted is finished before: indexes without a log, between
+// segments that are there, are of a file that somebody, or the disk, has lost.
+func (p *opening) addLost(present map[string]bool) {
+	if len(p.segs) < 2 {
+		return
+	}
+	first, last := p.segs[0].base, p.segs[len(p.segs)-1].base
+	lost := map[int64]bool{}
+	for name := range present {
+		base, ok := parseFileName(name, filepath.Ext(name))
+		if !ok || base <= first || base >= last {
+			continue
+		}
+		delete(present, name)
+		if !lost[base] {
+			lost[base] = true
+			p.segs = append(p.segs, found{base: base, lost: true})
+		}
+	}
+	slices.SortFunc(p.segs, func(a, b found) int { return compare(a.base, b.base) })
 }
 
 func parseFileName(name, suffix string) (offset int64, ok bool) {
@@ -241,6 +303,13 @@ func (p *opening) readEpochs() error {
 // load builds the segments, scans those that are not to be trusted and publishes all.
 func (p *opening) load() error {
 	l := p.l
+	if i := slices.IndexFunc(p.segs, func(f found) bool { return f.lost && f.base >= p.o.RecoveryPoint }); i > 0 && !p.o.Clean {
+		// It was never flushed, so neither was what follows: the log ends before it.
+		if err := p.drop(p.segs[i:]); err != nil {
+			return err
+		}
+		p.segs = p.segs[:i]
+	}
 	n := len(p.segs)
 	from := n - 1 // the first to be looked into
 	if !p.o.Clean {
@@ -260,6 +329,13 @@ func (p *opening) load() error {
 	}
 	for i, f := range p.segs {
 		s := &segment{l: l, base: f.base, size: f.size, modified: f.modified, abortedKnown: !f.aborted}
+		if f.lost {
+			p.fault(s.path(logSuffix), -1, "segment file is missing")
+			s.lost, s.sealed, s.next, s.modified = true, true, p.segs[i+1].base, p.segs[i+1].modified
+			s.max, s.maxKnown = index.Time{Timestamp: -1, Offset: s.base}, true
+			l.segments = append(l.segments, s)
+			continue
+		}
 		l.segments = append(l.segments, s)
 		if i < from {
 			if err := p.trust(s, f, p.segs[i+1].base); err != nil {
@@ -294,7 +370,7 @@ func (p *opening) load() error {
 	for _, s := range l.segments[:len(l.segments)-1] {
 		l.sealedSize += s.size
 	}
-	if l.end < p.o.RecoveryPoint && !p.o.Clean {
+	if l.end < p.o.RecoveryPoint {
 		p.fault(last.path(logSuffix), last.size, fmt.Sprintf("log ends at offset %d, but was flushed to %d", l.end, p.o.RecoveryPoint))
 	}
 	return nil
@@ -325,9 +401,15 @@ func (p *opening) trust(s *segment, f found, next int64) error {
 	defer func() { s.log.Release(); s.log = nil }()
 	w := s.scan(s.log, 0, s.size)
 	defer w.close()
+	var corrupt *CorruptError
 	for {
 		h, err := w.batch()
 		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if errors.As(err, &corrupt) {
+			// The others are served; reads of what lies here are told.
+			p.r.Faults = append(p.r.Faults, err)
 			return nil
 		}
 		if err != nil {

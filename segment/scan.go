@@ -47,6 +47,7 @@ type scanner struct {
 	r        io.ReaderAt
 	segment  int64 // base offset of the segment
 	next     int64 // smallest base offset that may follow
+	bound    int64 // one past the largest last offset there may be, 0: not known
 	position int64 // of the next batch
 	end      int64 // of the bytes to look at
 	pool     *sync.Pool
@@ -116,7 +117,7 @@ func (s *scanner) batch() (header, error) {
 		epoch:        b.LeaderEpoch(),
 		crc:          binary.BigEndian.Uint32(p[crcField:]),
 	}
-	if h.base < s.next || h.last < h.base || !index.Fits(s.segment, h.last) {
+	if h.base < s.next || h.last < h.base || s.bound > 0 && h.last >= s.bound || !index.Fits(s.segment, h.last) {
 		return header{}, s.corrupt(s.position, "record batch is out of order")
 	}
 	s.position += size

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/index"
+	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/segment/vfs"
 )
 
@@ -53,6 +54,7 @@ type segment struct {
 	size     int64 // bytes of the log file
 	modified time.Time
 	sealed   bool
+	lost     bool // there are its indexes, but no log file: what read it fails
 
 	mu   sync.Mutex // guards what follows
 	gone bool       // retired: nothing is opened any more
@@ -63,6 +65,7 @@ type segment struct {
 	max      index.Time
 	maxKnown bool
 	checked  bool // the index files have been found plausible
+	known    bool // the log file has been found to begin where its name says
 	// What follows is the appender's: of an active segment only.
 	offsetTail, timeTail []byte // entries that the files do not hold yet
 	offsetSize, timeSize int64  // bytes of the files
@@ -161,9 +164,16 @@ func (s *segment) closeIndexes() {
 
 // file returns the log file with a reference for the caller.
 func (s *segment) file() (*File, error) {
+	if s.lost {
+		return nil, &CorruptError{s.path(logSuffix), -1, "segment file is missing"}
+	}
 	s.mu.Lock()
 	opened := s.log == nil
-	if err := s.open(&s.log, logSuffix); err != nil {
+	err := s.open(&s.log, logSuffix)
+	if err == nil && opened && s.sealed && !s.known {
+		err = s.recognize()
+	}
+	if err != nil {
 		s.mu.Unlock()
 		return nil, err
 	}
@@ -174,6 +184,25 @@ func (s *segment) file() (*File, error) {
 		s.l.keepOpen(s)
 	}
 	return f, nil
+}
+
+// recognize checks that the first batch of a sealed segment lies in it: the file may
+// have been put there in another's place. A segment of another partition that happens to
+// fit is not told apart, for no byte in it says whose it is. Caller holds mu.
+func (s *segment) recognize() error {
+	if s.size >= batch.HeaderSize {
+		p := make([]byte, batch.HeaderSize)
+		if n, err := s.log.ReadAt(p, 0); n < len(p) {
+			return orUnexpected(err)
+		}
+		if base := batch.Batch(p).BaseOffset(); base < s.base || base >= s.next {
+			s.log.Release()
+			s.log = nil
+			return &CorruptError{s.path(logSuffix), 0, fmt.Sprintf("first batch is at offset %d, the segment holds [%d, %d): it is another's file", base, s.base, s.next)}
+		}
+	}
+	s.known = true
+	return nil
 }
 
 // note brings the indexes up to a batch that has been appended. Caller holds mu.
@@ -353,13 +382,15 @@ func (s *segment) rebuild() error {
 	defer w.close()
 	for {
 		h, err := w.batch()
-		if errors.Is(err, io.EOF) {
-			break
+		var corrupt *CorruptError
+		if errors.Is(err, io.EOF) || errors.As(err, &corrupt) {
+			break // what lies behind damage is not indexed: reads of it come upon the damage
 		}
 		if err == nil {
 			err = s.note(h, c.IndexInterval, c.IndexBytes)
 		}
 		if err != nil {
+			s.closeIndexes()
 			return fmt.Errorf("rebuild indexes: %w", err)
 		}
 	}

@@ -31,6 +31,7 @@ var codes = []struct {
 	{partition.ErrUnknownProducerID, kerr.UnknownProducerID},
 	{partition.ErrDuplicateSequence, kerr.DuplicateSequenceNumber},
 	{partition.ErrMessageTooLarge, kerr.MessageTooLarge},
+	{partition.ErrCorrupt, kerr.CorruptMessage},
 	{partition.ErrStorage, kerr.KafkaStorageError},
 	{partition.ErrRemote, kerr.KafkaStorageError},
 	{partition.ErrOffsetNotAvailable, kerr.OffsetNotAvailable},

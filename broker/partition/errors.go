@@ -24,6 +24,7 @@ var (
 	ErrPolicy               = errors.New("cleanup.policy does not allow to delete records")   // POLICY_VIOLATION
 	ErrMessageTooLarge      = errors.New("record batch larger than max.message.bytes")        // MESSAGE_TOO_LARGE
 	ErrStorage              = errors.New("log has failed")                                    // KAFKA_STORAGE_ERROR
+	ErrCorrupt              = errors.New("records on disk are damaged")                       // CORRUPT_MESSAGE
 	ErrClosed               = errors.New("partition is closed")                               // NOT_LEADER_OR_FOLLOWER
 	ErrRemote               = errors.New("tiered records cannot be read or changed just now") // KAFKA_STORAGE_ERROR, to be retried
 
@@ -35,9 +36,12 @@ var (
 
 // logError says what an error of the log means for a request.
 func logError(err error) error {
+	var damage *segment.CorruptError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &damage):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case errors.Is(err, segment.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case errors.Is(err, segment.ErrOutOfRange):

@@ -96,6 +96,9 @@ func (p *Partition) loadSnapshot(at int64, states []segment.ProducerState, now i
 		}
 		return nil
 	})
+	if errors.Is(err, ErrCorrupt) {
+		err = nil // reads of what is damaged will be told; here it is only of use
+	}
 	p.producers.remember(older)
 	return err
 }
