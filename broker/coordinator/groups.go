@@ -381,6 +381,9 @@ func (g *Groups) DropTopic(topic string) Pending[struct{}] {
 
 // enter locks the shard of a group. The caller unlocks it where the code is 0.
 func (g *Groups) enter(groupID string) (*shard, int16) {
+	if !group.ValidID(groupID) {
+		return nil, kerr.InvalidGroupID.Code
+	}
 	return g.table.enter(g.PartitionFor(groupID))
 }
 

@@ -15,6 +15,8 @@ func (g *Group) Join(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGr
 	switch {
 	case g.state == Dead:
 		fail(r.MemberID, coordinatorNotAvailable)
+	case !storable(c, fresh, r):
+		fail(r.MemberID, invalidRequest)
 	case g.consumer != nil && len(g.consumer.state.members) > 0:
 		g.joinConsumer(now, t, c, fresh, r, &out)
 	case g.consumer != nil:
@@ -57,6 +59,16 @@ func (g *Group) joinClassic(now int64, t Ticket, c Client, fresh string, r *kmsg
 	default:
 		g.admit(now, t, c, c.ID+"-"+fresh, r, out)
 	}
+}
+
+// storable reports whether the strings of a join, and the member id that is made of
+// them, fit into a record: their lengths are int16 there and varints in the request.
+func storable(c Client, fresh string, r *kmsg.JoinGroupRequest) bool {
+	room := maxString - 1 - len(fresh)
+	if len(c.ID) > room || len(r.ProtocolType) > maxString || r.InstanceID != nil && len(*r.InstanceID) > room {
+		return false
+	}
+	return !slices.ContainsFunc(r.Protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return len(p.Name) > maxString })
 }
 
 // accepts reports whether group.max.size has room for the member. While a group

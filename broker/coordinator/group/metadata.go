@@ -98,8 +98,12 @@ func (r *resolvedRegex) equal(o *resolvedRegex) bool {
 	return r.version == o.version && r.time == o.time && slices.Equal(r.topics, o.topics)
 }
 
-// maxString is the longest string that a key of a record can hold.
+// maxString is the longest string, in bytes, that a key of a record can hold, and a
+// value of the classic protocol.
 const maxString = 1<<15 - 1
+
+// ValidID reports whether a group of that id can be stored.
+func ValidID(id string) bool { return len(id) <= maxString }
 
 // compileRegex makes a pattern that matches whole names. Kafka's are those of RE2/J
 // (KIP-848), which is the syntax of Go's.

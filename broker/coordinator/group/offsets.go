@@ -98,6 +98,9 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 
 // tooLong reports whether s is longer than limit, as Kafka counts: in UTF-16 units.
 func tooLong(s string, limit int) bool {
+	if len(s) > maxString {
+		return true // whatever the limit: the record could not hold it
+	}
 	if len(s) <= limit { // never fewer bytes than units
 		return false
 	}

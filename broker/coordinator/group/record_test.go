@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -165,4 +166,36 @@ func FuzzReplay(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWhatNoRecordCanHoldIsRefused: a string whose length does not fit would make a
+// record that cannot be read, and with it the load of the whole partition fail.
+func TestWhatNoRecordCanHoldIsRefused(t *testing.T) {
+	long := strings.Repeat("x", maxString+1)
+	ok := func() *kmsg.JoinGroupRequest {
+		r := kmsg.NewPtrJoinGroupRequest()
+		r.Version, r.ProtocolType, r.SessionTimeoutMillis = 9, "consumer", 6000
+		r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+		return r
+	}
+	for _, c := range []struct {
+		name   string
+		client Client
+		change func(*kmsg.JoinGroupRequest)
+	}{
+		{"client id", Client{ID: long[2:]}, func(*kmsg.JoinGroupRequest) {}},
+		{"instance id", Client{}, func(r *kmsg.JoinGroupRequest) { r.InstanceID = &long }},
+		{"protocol type", Client{}, func(r *kmsg.JoinGroupRequest) { r.ProtocolType = long }},
+		{"protocol name", Client{}, func(r *kmsg.JoinGroupRequest) { r.Protocols[0].Name = long }},
+	} {
+		r := ok()
+		c.change(r)
+		out := New("g", &Limits{}, 1).Join(1, 1, c.client, "fresh", r)
+		if got := out.Replies[0].Response.(*kmsg.JoinGroupResponse).ErrorCode; got != invalidRequest {
+			t.Errorf("%s: code %d", c.name, got)
+		}
+	}
+	if !tooLong(long, 1<<20) || ValidID(long) {
+		t.Error("metadata or a group id that is too long passes")
+	}
 }
