@@ -46,6 +46,8 @@ var served = []struct {
 	{kmsg.OffsetDelete, 0, 0},
 	{kmsg.DescribeCluster, 0, 2},
 	{kmsg.DescribeProducers, 0, 0},
+	{kmsg.ConsumerGroupHeartbeat, 0, 1},
+	{kmsg.ConsumerGroupDescribe, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
 }
 
@@ -298,6 +300,13 @@ func (f *filled) adminRequest(t *testing.T, key kmsg.Key) kmsg.Request {
 		to := kmsg.NewDescribeProducersRequestTopic()
 		to.Topic, to.Partitions = f.topic, []int32{0, 1, 2}
 		q.Topics = append(q.Topics, to)
+		return q
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		q.Group, q.MemberID, q.RebalanceTimeoutMillis = topicOf(t, "members"), "member", 1000
+		q.SubscribedTopicNames, q.Topics = []string{f.topic}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		return q
+	case *kmsg.ConsumerGroupDescribeRequest:
+		q.Groups, q.IncludeAuthorizedOperations = []string{f.group, "unknown"}, true
 		return q
 	case *kmsg.DescribeTopicPartitionsRequest:
 		for _, name := range []string{f.topic, "unknown"} {
