@@ -261,7 +261,7 @@ func TestLyingDiskLosesLoudlyAndLeavesAPrefix(t *testing.T) {
 		before := appendN(t, l, 5, r)
 		d.Committer().Commit()
 		heal := mem.Inject(vfs.Fault{Lie: true, Path: "/data/t-0"})
-		all := append(before, appendN(t, l, 5, r)...)
+		all := slices.Concat(before, appendN(t, l, 5, r))
 		d.Committer().Commit()
 		end := l.Offsets().FlushedEnd
 		heal()

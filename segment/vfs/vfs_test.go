@@ -242,9 +242,9 @@ func TestMountsFillUpAndSyncByThemselves(t *testing.T) {
 			t.Fatal(i, err)
 		}
 	}
-	for _, make := range []func() error{func() error { return a.Truncate(40) }, func() error { return m.Remove("/a/f") }} {
+	for _, makeRoom := range []func() error{func() error { return a.Truncate(40) }, func() error { return m.Remove("/a/f") }} {
 		before, _ := m.Free("/a")
-		if err := make(); err != nil {
+		if err := makeRoom(); err != nil {
 			t.Fatal(err)
 		}
 		if after, _ := m.Free("/a/x"); after <= before {

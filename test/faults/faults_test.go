@@ -324,7 +324,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			harness.Until(t, time.Minute, "a full disk", func() error {
 				if err := send(t, b, "full", p, 500_000); !errors.Is(err, kerr.KafkaStorageError) {
-					return fmt.Errorf("partition %d: %v, want KAFKA_STORAGE_ERROR", p, err)
+					return fmt.Errorf("partition %d: %w, want KAFKA_STORAGE_ERROR", p, err)
 				}
 				return nil
 			})
