@@ -293,6 +293,9 @@ func (s *segment) loadIndexes() error {
 	if s.offsets != nil && s.times != nil {
 		return nil
 	}
+	if s.gone { // not missing: they are away, or another segment's
+		return errRetired
+	}
 	for range 2 {
 		err := s.open(&s.offsets, offsetSuffix)
 		if err == nil {

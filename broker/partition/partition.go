@@ -130,7 +130,7 @@ func (p *Partition) SetConfig(c config.Topic) {
 // at one time do not roll at one time, and stay the same after a restart.
 func LogConfig(c config.Topic, id tiering.PartitionID) segment.Config {
 	age := c.SegmentAge
-	if c.CleanupCompact {
+	if c.CleanupCompact && c.MaxCompactionLag > 0 {
 		age = min(age, c.MaxCompactionLag) // only sealed segments are compacted
 	}
 	if c.SegmentJitter > 0 {
