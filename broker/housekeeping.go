@@ -86,6 +86,17 @@ func (b *Broker) sweepOrphans(ctx context.Context) {
 	})
 }
 
+// scrub reads the next object in the bucket again. A fault is told once.
+func (b *Broker) scrub(ctx context.Context) {
+	found, err := b.tier.Scrub(ctx)
+	for _, f := range found {
+		b.Log.Error("an object in the bucket is damaged", zap.String("kind", string(f.Kind)), zap.String("object", f.Key), zap.String("detail", f.Detail))
+	}
+	if err != nil && !expected(ctx, err) {
+		b.Log.Warn("could not check an object in the bucket, trying again in the next pass", zap.Error(err))
+	}
+}
+
 func (b *Broker) roll(ctx context.Context) {
 	b.each(ctx, 1, "roll a segment", func(_ context.Context, p *partition.Partition) error { return p.Roll(b.Now()) })
 }

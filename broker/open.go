@@ -70,6 +70,7 @@ func (b *Broker) openBucket(context.Context) error {
 		CacheBytes: b.config().CacheBytes, ChunkBytes: b.config().ChunkBytes, ReadAheadBytes: b.config().ReadAheadBytes,
 		FetchConcurrency: b.config().RemoteFetchConcurrency, CopyConcurrency: b.config().RemoteCopyConcurrency,
 		RequestTimeout: b.config().BucketTimeout, DeleteDelay: b.config().BucketDeleteDelay, HedgePercent: b.config().BucketHedgePercent,
+		ScrubBytesPerSecond:   b.config().BucketScrubBytesPerSecond,
 		CopyMaxBytesPerSecond: b.config().RemoteCopyMaxBytesPerSecond, FetchMaxBytesPerSecond: b.config().RemoteFetchMaxBytesPerSecond,
 	})
 	return err

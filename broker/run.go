@@ -55,6 +55,7 @@ func (b *Broker) loops() []loop {
 		{"retention", b.config().RetentionCheckInterval, b.retain},
 		{"bucket sweep", b.config().BucketSweepInterval, b.sweep},
 		{"orphan sweep", b.config().BucketOrphanInterval, b.sweepOrphans},
+		{"bucket scrub", scrubPause, b.scrub},
 		{"roll by time", time.Second, b.roll},
 		{"flush by time", flushCheck, b.flushDue},
 		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
@@ -66,6 +67,9 @@ func (b *Broker) loops() []loop {
 		{"metadata cleaning", time.Minute, b.reconcile},
 	}
 }
+
+// scrubPause is the shortest time between two objects that are read again.
+const scrubPause = time.Second
 
 // flushCheck is how late a flush by time (flush.ms) may be.
 const flushCheck = 100 * time.Millisecond

@@ -23,8 +23,16 @@ type TierStatus struct {
 	DeadObjects    int             `json:"dead_objects"` // wait for their deletion
 	Intents        int             `json:"intents"`      // uploads under way or given up
 	Uncertain      bool            `json:"uncertain"`    // the outcome of a commit is not known yet
+	Damaged        []DamagedObject `json:"damaged"`      // found in the background
 	Error          string          `json:"error,omitempty"`
 	Segments       []TieredSegment `json:"segments"`
+}
+
+// DamagedObject is one that is missing, cut short or corrupt.
+type DamagedObject struct {
+	Kind   string `json:"kind"`
+	Key    string `json:"key"`
+	Detail string `json:"detail"`
 }
 
 // TieredSegment is one segment in the bucket.
@@ -57,7 +65,7 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 	s := TierStatus{
 		Topic: r.Topic(), Partition: id.Partition, LogStart: o.LogStart, LocalStart: o.LocalStart,
 		TieredEnd: o.TieredEnd, HighWatermark: o.HighWatermark, End: o.End,
-		LocalBytes: local, RemoteBytes: max(0, remote), Segments: []TieredSegment{},
+		LocalBytes: local, RemoteBytes: max(0, remote), Damaged: []DamagedObject{}, Segments: []TieredSegment{},
 	}
 	if !r.Config().RemoteStorage && o.TieredEnd <= o.LogStart {
 		s.TieredEnd = -1 // it has a remote log, but nothing was ever copied there
@@ -68,6 +76,9 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 		s.Error = err.Error()
 	}
 	s.RemoteSegments, s.DeadObjects, s.Intents, s.Uncertain = len(t.Entries), len(t.Dead), len(t.Intents), t.Uncertain
+	for _, f := range t.Findings {
+		s.Damaged = append(s.Damaged, DamagedObject{Kind: string(f.Kind), Key: f.Key, Detail: f.Detail})
+	}
 	for _, e := range t.Entries {
 		s.Segments = append(s.Segments, TieredSegment{Base: e.Base, Next: e.Next, Size: e.Size, MaxTimestamp: e.MaxTimestamp, Epoch: e.Epoch, Key: e.Key})
 	}

@@ -324,6 +324,7 @@ type Status struct {
 	Entries   []Entry
 	Dead      []Dead
 	Intents   []Intent
+	Findings  []Finding // of the scrubber
 }
 
 // Status reads intents from the metadata store; the rest is what this replica knows.
@@ -339,7 +340,7 @@ func (r *Remote) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("read intents: %w", err)
 	}
-	s := Status{Offsets: r.Offsets(), Entries: r.Entries(), Intents: intents, Uncertain: uncertain}
+	s := Status{Offsets: r.Offsets(), Entries: r.Entries(), Intents: intents, Findings: r.Findings(), Uncertain: uncertain}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Pointer, s.Leading, s.Ready = r.pointer, r.leading, r.ready

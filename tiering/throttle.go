@@ -46,8 +46,8 @@ const (
 	maxPause = 5 * time.Second
 )
 
-func newThrottle(max int) *throttle {
-	return &throttle{max: float64(max), window: float64(max), changed: make(chan struct{})}
+func newThrottle(most int) *throttle {
+	return &throttle{max: float64(most), window: float64(most), changed: make(chan struct{})}
 }
 
 // begin waits until a request may begin, or ctx ends. Its result is for end.

@@ -66,10 +66,10 @@ func TestThrottlePausesLongerAndLongerAtAWindowOfOne(t *testing.T) {
 			th.end(s, err)
 			return time.Since(begin)
 		}
-		want := []time.Duration{0, 100, 200, 400, 800, 1600, 3200, 5000, 5000}
-		for i, ms := range want {
-			if got := ask(objstore.ErrSlowDown); got != ms*time.Millisecond {
-				t.Fatalf("request %d waited %v, want %d ms", i, got, ms)
+		want := []int64{0, 100, 200, 400, 800, 1600, 3200, 5000, 5000}
+		for i, want := range want {
+			if got := ask(objstore.ErrSlowDown); got.Milliseconds() != want {
+				t.Fatalf("request %d waited %v, want %d ms", i, got, want)
 			}
 		}
 		if got := ask(nil); got != maxPause {

@@ -33,6 +33,7 @@ type Options struct {
 	DeleteDelay            time.Duration // between dead list and DELETE
 	HedgePercent           int           // second requests for late reads, per hundred reads, 0: none
 	CopyMaxBytesPerSecond  int64         // remote.log.manager.copy.max.bytes.per.second, 0: no limit
+	ScrubBytesPerSecond    int64         // of the scrubber, 0: it does nothing
 	FetchMaxBytesPerSecond int64         // remote.log.manager.fetch.max.bytes.per.second, 0: no limit
 }
 
@@ -82,6 +83,7 @@ type Tier struct {
 	o     Options
 	store *pacedBucket // o.Bucket
 	hedge *hedger
+	scrub *scrubber
 	local *localObjects // where objects are files of this machine, else nil
 	cache *cache
 	tails *tailCache
@@ -116,6 +118,7 @@ func New(o Options) (*Tier, error) {
 	t := &Tier{
 		o:         o,
 		store:     &pacedBucket{o.Bucket, newThrottle(requests), newThrottle(requests)},
+		scrub:     newScrubber(o),
 		hedge:     &hedger{share: float64(o.HedgePercent) / 100, now: o.Now},
 		cache:     c,
 		tails:     newTailCache(tailCacheBytes),
@@ -214,6 +217,7 @@ type Stats struct {
 	Orphans                                                    int64 // objects that nothing needed, deleted
 	ReadWindow, WriteWindow, SlowDowns                         int64 // see throttle
 	Hedges, HedgesWon                                          int64 // see hedger
+	ScrubbedObjects, ScrubbedBytes, Findings                   int64 // see scrubber
 }
 
 // Stats returns the numbers of this moment.
@@ -231,6 +235,7 @@ func (t *Tier) Stats() Stats {
 	s.WriteWindow, writes = t.store.writes.state()
 	s.SlowDowns = reads + writes
 	s.Hedges, s.HedgesWon = t.hedge.stats()
+	s.ScrubbedObjects, s.ScrubbedBytes, s.Findings = t.scrub.stats()
 	t.cache.mu.Lock()
 	defer t.cache.mu.Unlock()
 	s.CacheBytes, s.CacheChunks = t.cache.used, int64(len(t.cache.chunks))

@@ -87,6 +87,7 @@ type Broker struct {
 	BucketTimeout, BucketDeleteDelay, BucketSweepInterval     time.Duration
 	BucketOrphanInterval                                      time.Duration
 	BucketHedgePercent                                        int
+	BucketScrubBytesPerSecond                                 int64
 
 	values *values
 }

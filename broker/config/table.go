@@ -242,6 +242,7 @@ var brokerKeys = []Key{
 	row("varve.bucket.sweep.interval.ms", Long, "60000", "How often dead objects are deleted and abandoned uploads looked for.", from(100), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BucketSweepInterval })),
 	row("varve.bucket.orphan.interval.ms", Long, "21600000", "How often the bucket is listed for objects that nothing names: uploads that arrived after they had been given up.", from(1000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BucketOrphanInterval })),
 	row("varve.bucket.hedge.percent", Int, "5", "Second requests for reads that are late, per hundred reads from the bucket; 0 makes none.", between(0, 50), toBroker(func(b *Broker) any { return &b.BucketHedgePercent })),
+	row("varve.bucket.scrub.bytes.per.second", Long, "1048576", "How fast objects in the bucket are read again and checked in the background, to find damage before a reader does; 0 never.", from(0), toBroker(func(b *Broker) any { return &b.BucketScrubBytesPerSecond })),
 	row("varve.cache.dir", String, "", "Directory of the chunk cache; cache in the first log directory by default.", null, toBroker(func(b *Broker) any { return &b.CacheDir })),
 	row("varve.cache.bytes", Long, "1073741824", "Disk that chunks read from the bucket may take.", from(64<<20), toBroker(func(b *Broker) any { return &b.CacheBytes })),
 	row("varve.chunk.bytes", Long, "4194304", "Size of the pieces in which segments are read from the bucket.", between(64<<10, 64<<20), toBroker(func(b *Broker) any { return &b.ChunkBytes })),

@@ -145,8 +145,16 @@ func printTier(p *printer, partitions []broker.TierStatus, segments bool) error 
 		}
 	}
 	err := p.table([]string{"TOPIC", "PARTITION", "LOG-START", "LOCAL-START", "TIERED-END", "END", "LOCAL", "BUCKET", "SEGMENTS", "STATE"}, rows)
-	if err != nil || !segments {
+	if err != nil {
 		return err
+	}
+	for _, t := range partitions {
+		for _, d := range t.Damaged {
+			fmt.Fprintf(p.out, "%s-%d: %s: %s: %s\n", t.Topic, t.Partition, d.Kind, d.Key, d.Detail)
+		}
+	}
+	if !segments {
+		return nil
 	}
 	fmt.Fprintln(p.out)
 	rows = nil
@@ -165,6 +173,8 @@ func tierState(t broker.TierStatus) string {
 		return "error"
 	case t.TieredEnd < 0:
 		return "not tiered"
+	case len(t.Damaged) > 0:
+		return fmt.Sprintf("%d damaged objects", len(t.Damaged))
 	case t.Uncertain:
 		return "outcome of a commit unknown"
 	case t.Intents > 0:
