@@ -152,6 +152,7 @@ type growth struct {
 	have     int // partitions so far
 	replicas [][]int32
 	configs  map[string]string
+	epochs   []int32      // of the new partitions so far, of an adopted topic; nil: 0
 	free     clientv3.Cmp // what the topic key has to be
 	token    string
 }
@@ -168,9 +169,13 @@ func (g *growth) partitions(image *Image, from, to int) []clientv3.Op {
 		p := int32(g.have + n)
 		replicas := g.replicas[n]
 		leader, isr := firstLeader(image, replicas)
+		epoch := int32(0)
+		if g.epochs != nil {
+			epoch = g.epochs[n]
+		}
 		ops = append(ops,
 			clientv3.OpPut(partitionKey(g.id, p, partReplicas), encode(replicas)),
-			clientv3.OpPut(partitionKey(g.id, p, partLeader), encode(leaderRecord{ID: leader})),
+			clientv3.OpPut(partitionKey(g.id, p, partLeader), encode(leaderRecord{ID: leader, Epoch: epoch})),
 			clientv3.OpPut(partitionKey(g.id, p, partISR), encode(isr)))
 	}
 	return ops

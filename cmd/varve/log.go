@@ -21,7 +21,7 @@ import (
 )
 
 func logCommand(f *flags) *cobra.Command {
-	return family("log", "Look into the files of a log directory, verify them, adopt Kafka's", logDumpCommand(f), logVerifyCommand(f))
+	return family("log", "Look into the files of a log directory, verify them, adopt Kafka's", logDumpCommand(f), logVerifyCommand(f), logAdoptCommand(f))
 }
 
 func logDumpCommand(f *flags) *cobra.Command {

@@ -103,6 +103,9 @@ func (o *OS) RemoveAll(name string) error { return os.RemoveAll(name) }
 // Rename implements FS.
 func (o *OS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
 
+// Link gives a file a second name. It is no part of FS: a file in memory has one.
+func (o *OS) Link(oldName, newName string) error { return os.Link(oldName, newName) }
+
 // MkdirAll implements FS.
 func (o *OS) MkdirAll(name string) error { return os.MkdirAll(name, 0o755) }
 
