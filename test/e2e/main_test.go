@@ -85,6 +85,7 @@ func quick() []string {
 	return []string{
 		"remote.log.manager.task.interval.ms=200",
 		"log.retention.check.interval.ms=500",
+		"log.segment.delete.delay.ms=500",
 		"varve.bucket.delete.delay.ms=1000",
 		"varve.bucket.sweep.interval.ms=500",
 		"group.initial.rebalance.delay.ms=0",
