@@ -57,7 +57,8 @@ type Broker struct {
 	end        context.CancelFunc
 	background sync.WaitGroup
 
-	stopCommitters func() // after the last log was closed
+	steadyNow      func() time.Time // of the coordinators
+	stopCommitters func()           // after the last log was closed
 }
 
 // Open brings a broker up to where its listeners can accept: each step is named in the
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config)}
+	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), steadyNow: steady(o.Now)}
 	b.current.Store(o.Config)
 	b.life, b.end = context.WithCancel(context.Background())
 	for _, step := range []struct {

@@ -144,7 +144,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 	}
 	b.groups = coordinator.NewGroups(coordinator.Options{
 		Partitions: partitions,
-		Now:        b.Now, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		Now:        b.steadyNow, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		SessionMin: b.config().GroupMinSessionTimeout, SessionMax: b.config().GroupMaxSessionTimeout,
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,

@@ -149,8 +149,8 @@ func (b *Broker) tickGroups(ctx context.Context) error {
 		case <-b.groups.Changed():
 		}
 		wait := idle
-		if next := b.groups.Tick(b.Now()); !next.IsZero() {
-			wait = max(0, next.Sub(b.Now()))
+		if next := b.groups.Tick(b.steadyNow()); !next.IsZero() {
+			wait = max(0, next.Sub(b.steadyNow()))
 		}
 		timer.Reset(wait)
 	}
