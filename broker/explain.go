@@ -29,7 +29,24 @@ type TierExplanation struct {
 	End              int64                `json:"end"`
 	CopyEveryMs      int64                `json:"copy_every_ms"`      // how late a copy may be
 	RetentionEveryMs int64                `json:"retention_every_ms"` // how late a deletion may be
-	Segments         []SegmentExplanation `json:"segments"`           // of the leader only
+	Compaction       *CompactionState     `json:"compaction,omitempty"`
+	Segments         []SegmentExplanation `json:"segments"` // of the leader only
+}
+
+// CompactionState is what compaction decides of a partition.
+type CompactionState struct {
+	FirstDirty int64           `json:"first_dirty"` // below it the log has been compacted
+	Bound      int64           `json:"bound"`       // from it on nothing is compacted yet
+	CleanBytes int64           `json:"clean_bytes"`
+	DirtyBytes int64           `json:"dirty_bytes"`
+	Ratio      float64         `json:"dirty_ratio"`
+	Due        bool            `json:"due"`
+	By         *config.Setting `json:"by,omitempty"` // what makes it due
+	MinRatio   *config.Setting `json:"min_ratio"`
+	MinLag     *config.Setting `json:"min_lag"`
+	MaxLag     *config.Setting `json:"max_lag"`
+	OverdueMs  int64           `json:"overdue_ms"` // by which the largest lag is exceeded
+	Held       string          `json:"held,omitempty"`
 }
 
 // SegmentExplanation is one segment of a TierExplanation.
@@ -83,6 +100,7 @@ func (b *Broker) explain(_ context.Context, topic string, index int32) ([]TierEx
 			CopyEveryMs: b.config().RemoteTaskInterval.Milliseconds(), RetentionEveryMs: b.config().RetentionCheckInterval.Milliseconds(),
 		}
 		if r, ok := b.replicas.all()[tiering.PartitionID{Topic: t.ID, Partition: int32(i)}]; ok && r.Offsets().Leader {
+			e.Compaction = b.compaction(x, r)
 			x.fill(&e, r.Explain(b.Now()))
 		}
 		all = append(all, e)
@@ -98,6 +116,62 @@ func (b *Broker) topicFor(name string, index int32) (*cluster.Topic, error) {
 	return t, nil
 }
 
+// compaction is nil where the log is not compacted.
+func (b *Broker) compaction(x explainer, r *replica) *CompactionState {
+	if !r.Compacted() {
+		return nil
+	}
+	cleanedTo, horizon, uncleanable := b.cleaner.knows(r)
+	d := r.Dirtiness(cleanedTo, horizon, b.Now())
+	s := &CompactionState{
+		FirstDirty: d.FirstDirty, Bound: d.Bound, CleanBytes: d.CleanBytes, DirtyBytes: d.DirtyBytes, Ratio: d.Ratio(),
+		Due: d.Due, OverdueMs: d.DelayMs,
+		MinRatio: x.setting("min.cleanable.dirty.ratio"), MinLag: x.setting("min.compaction.lag.ms"), MaxLag: x.setting("max.compaction.lag.ms"),
+	}
+	if d.By != "" {
+		s.By = x.setting(d.By)
+	}
+	switch {
+	case !b.config().CleanerEnable:
+		s.Held = "log.cleaner.enable is false"
+	case uncleanable != nil:
+		s.Held = uncleanable.Error()
+	}
+	return s
+}
+
+// knows is what the cleaner decides by besides the log itself. A log that cannot be
+// compacted has the reason.
+func (c *cleaner) knows(r *replica) (cleanedTo, horizon int64, uncleanable error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return r.dir.Cleaned(r.Topic(), r.ID().Partition), c.horizons[r], c.uncleanable[r]
+}
+
+// Compact is the action of a step that rewrites a segment without what later records
+// replace.
+const Compact = "compact"
+
+// step is what compaction does to a segment; false where it does nothing.
+func (c *CompactionState) step(s retention.Segment) (Step, bool) {
+	if c == nil {
+		return Step{}, false
+	}
+	step := Step{Action: Compact, Due: c.Due && c.Held == "", Setting: c.By, Held: c.Held}
+	switch {
+	case !s.Sealed:
+		step.Due, step.Setting, step.Held = false, nil, string(retention.HeldActive)
+	case s.Next > c.Bound:
+		step.Due, step.Setting, step.Held = false, c.MinLag, "it is too young, or not all of it is stable"
+	case c.Due:
+	case s.Next <= c.FirstDirty:
+		return Step{}, false // clean
+	case step.Held == "":
+		step.Setting, step.Held = c.MinRatio, fmt.Sprintf("the dirty ratio is %.2f", c.Ratio)
+	}
+	return step, true
+}
+
 func (x explainer) fill(to *TierExplanation, from partition.Explanation) {
 	to.LogStart, to.LocalStart, to.End = from.LogStart, from.LocalStart, from.End
 	to.HighWatermark, to.LastStable = from.HighWatermark, from.LastStable
@@ -107,7 +181,7 @@ func (x explainer) fill(to *TierExplanation, from partition.Explanation) {
 	for _, s := range from.Segments {
 		to.Segments = append(to.Segments, SegmentExplanation{
 			Base: s.Segment.Base, Next: s.Segment.Next, Size: s.Size, MaxTimestamp: s.MaxTimestamp,
-			Active: !s.Sealed, Where: where(s.Segment), Steps: x.steps(s),
+			Active: !s.Sealed, Where: where(s.Segment), Steps: x.steps(s, to.Compaction),
 		})
 	}
 }
@@ -125,10 +199,13 @@ func where(s retention.Segment) string {
 
 // steps lists what happens to a segment: the sealing of the active one, its copy, and
 // what the limits do, the one that comes first before the other.
-func (x explainer) steps(s partition.Explained) []Step {
+func (x explainer) steps(s partition.Explained, c *CompactionState) []Step {
 	var steps []Step
 	if !s.Sealed {
 		steps = append(steps, x.roll(s))
+	}
+	if step, ok := c.step(s.Segment); ok {
+		steps = append(steps, step)
 	}
 	if s.Copy != "" && s.Copy != tiering.Copied {
 		steps = append(steps, x.copy(s))
@@ -234,7 +311,7 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 		one := Rehearsal{Topic: t.Name, Partition: int32(i), Leader: p.Leader, Touched: []Touched{}}
 		if r, ok := b.replicas.all()[tiering.PartitionID{Topic: t.ID, Partition: int32(i)}]; ok && r.Offsets().Leader {
 			one.Here = true
-			if err := one.fill(ctx, b, r.Partition, before, after, configs); err != nil {
+			if err := one.fill(ctx, b, r, before, after, configs); err != nil {
 				one.Error = err.Error()
 			}
 		}
@@ -243,7 +320,7 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 	return all, nil
 }
 
-func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *partition.Partition, before, after config.Topic, configs map[string]string) error {
+func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *replica, before, after config.Topic, configs map[string]string) error {
 	now := b.Now()
 	anyway, err := p.Rehearse(ctx, before, now)
 	if err != nil {
@@ -253,6 +330,8 @@ func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *partition.Partition,
 	if err != nil {
 		return fmt.Errorf("rehearse the change: %w", err)
 	}
+	anyway.Effects = append(anyway.Effects, b.compacts(p, before)...)
+	changed.Effects = append(changed.Effects, b.compacts(p, after)...)
 	for _, e := range changed.Effects {
 		touched := Touched{
 			Base: e.Base, Next: e.Next, Size: e.Size, Action: e.Action, Bucket: e.Action == partition.Copy || e.Action == retention.Expire && e.Tiered,
@@ -267,4 +346,24 @@ func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *partition.Partition,
 	slices.SortStableFunc(r.Touched, func(x, y Touched) int { return cmp.Compare(x.Base, y.Base) })
 	r.Requests = changed.Requests
 	return nil
+}
+
+// compacts lists the segments that a pass of compaction rewrites under some settings, if
+// one is due now.
+func (b *Broker) compacts(r *replica, c config.Topic) []retention.Effect {
+	cleanedTo, horizon, uncleanable := b.cleaner.knows(r)
+	if !r.CompactedUnder(c) || uncleanable != nil || !b.config().CleanerEnable {
+		return nil
+	}
+	d := r.DirtinessUnder(c, cleanedTo, horizon, b.Now())
+	if !d.Due {
+		return nil
+	}
+	var effects []retention.Effect
+	for _, s := range r.Explain(b.Now()).Segments {
+		if x := s.Segment; x.Sealed && x.Next <= d.Bound {
+			effects = append(effects, retention.Effect{Base: x.Base, Next: x.Next, Size: x.Size, Action: Compact, By: d.By})
+		}
+	}
+	return effects
 }

@@ -6,14 +6,17 @@ import (
 	"math"
 	"time"
 
+	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/retention"
 	"github.com/varvelog/varve/segment"
 )
 
 // Compacted tells whether the log is to be compacted: not that of a tiered topic, nor
 // one that has failed.
-func (p *Partition) Compacted() bool {
-	c := p.config.Load()
+func (p *Partition) Compacted() bool { return p.CompactedUnder(*p.config.Load()) }
+
+// CompactedUnder is Compacted under other settings.
+func (p *Partition) CompactedUnder(c config.Topic) bool {
 	return c.CleanupCompact && !c.RemoteStorage && p.log.Err() == nil
 }
 
@@ -21,7 +24,11 @@ func (p *Partition) Compacted() bool {
 // cleanedTo is the offset below which it has been, horizon (ms) the first delete
 // horizon that was left then, 0: none known.
 func (p *Partition) Dirtiness(cleanedTo, horizon int64, now time.Time) retention.Dirt {
-	c := p.config.Load()
+	return p.DirtinessUnder(*p.config.Load(), cleanedTo, horizon, now)
+}
+
+// DirtinessUnder is Dirtiness under other settings.
+func (p *Partition) DirtinessUnder(c config.Topic, cleanedTo, horizon int64, now time.Time) retention.Dirt {
 	t := retention.Tail{
 		FirstDirty: cleanedTo, Horizon: horizon, Now: now.UnixMilli(), Stable: p.Offsets().LastStable,
 		FirstTimestamp: func(base int64) int64 {

@@ -130,3 +130,35 @@ func TestExplainSaysWhomToAsk(t *testing.T) {
 		r.fails(t, exitFailed, "t-1 has no leader just now")
 	}
 }
+
+// TestExplainAndDryRunCoverCompaction: a compacted topic says how dirty it is, and a dry
+// run of another ratio lists what a pass would rewrite, and then does.
+func TestExplainAndDryRunCoverCompaction(t *testing.T) {
+	b := startBroker(t, "log.cleaner.backoff.ms=50")
+	b.ok("", "topic", "create", "t", "--config", "cleanup.policy=compact", "--config", "segment.bytes=1048576", "--config", "min.cleanable.dirty.ratio=1")
+	line := "k|" + strings.Repeat("x", 99) + "\n"
+	for range 12 {
+		b.ok(strings.Repeat(line, 2000), "produce", "t", "--key-separator", "|")
+	}
+	explained := func() broker.TierExplanation {
+		return decode[[]broker.TierExplanation](b, "tier", "explain", "t", "--http", b.http)[0]
+	}
+	e := explained()
+	c := e.Compaction
+	if c == nil || c.Due || c.Ratio != 1 || c.DirtyBytes < 1<<20 || c.Bound != e.Segments[len(e.Segments)-1].Base || c.MinRatio.Value != "1" {
+		t.Fatalf("%+v", c)
+	}
+	text := b.ok("", "tier", "explain", "t", "--http", b.http)
+	for _, want := range []string{"compacted below 0; up to ", "ratio 1.00, due above min.cleanable.dirty.ratio=1 (topic)", "is compacted once it can be: the dirty ratio is 1.00, by min.cleanable.dirty.ratio=1 (topic)", "is compacted later: it is still written to"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	change := []string{"topic", "alter", "t", "--config", "min.cleanable.dirty.ratio=0.5"}
+	dry := decode[[]broker.Rehearsal](b, append(change, "--dry-run", "--http", b.http)...)[0]
+	if len(dry.Touched) != len(e.Segments)-1 || dry.Touched[0].Action != broker.Compact || dry.Touched[0].Setting.Value != "0.5" || dry.Touched[0].Anyway {
+		t.Fatalf("%+v", dry)
+	}
+	b.ok("", change...)
+	await(t, "the pass", func() bool { return explained().Compaction.FirstDirty == dry.Touched[len(dry.Touched)-1].Next })
+}

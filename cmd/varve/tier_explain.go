@@ -67,7 +67,11 @@ func printExplanations(p *printer, all []broker.TierExplanation) error {
 		}
 		fmt.Fprintf(p.out, "%s: log start %d, local start %d, tiered end %s, high watermark %d, end %d\n",
 			partitionName(e.Topic, e.Partition), e.LogStart, e.LocalStart, number(e.TieredEnd), e.HighWatermark, e.End)
-		fmt.Fprintf(p.out, "copies are made every %v, limits are applied every %v\n\n", duration(e.CopyEveryMs), duration(e.RetentionEveryMs))
+		fmt.Fprintf(p.out, "copies are made every %v, limits are applied every %v\n", duration(e.CopyEveryMs), duration(e.RetentionEveryMs))
+		if c := e.Compaction; c != nil {
+			fmt.Fprintln(p.out, compactionText(c))
+		}
+		fmt.Fprintln(p.out)
 		rows := make([][]string, 0, len(e.Segments))
 		for _, s := range e.Segments {
 			steps := make([]string, 0, len(s.Steps))
@@ -90,6 +94,19 @@ func printExplanations(p *printer, all []broker.TierExplanation) error {
 	return nil
 }
 
+// compactionText is what compaction decides, on one line.
+func compactionText(c *broker.CompactionState) string {
+	text := fmt.Sprintf("compacted below %d; up to %d may be: %s bytes dirty of %s, ratio %.2f, due above %s", c.FirstDirty, c.Bound,
+		commas(c.DirtyBytes), commas(c.CleanBytes+c.DirtyBytes), c.Ratio, settingText(c.MinRatio))
+	if c.Due {
+		text += ": due by " + settingText(c.By)
+	}
+	if c.Held != "" {
+		text += "; held: " + c.Held
+	}
+	return text
+}
+
 // placeText says where a segment is.
 func placeText(s broker.SegmentExplanation) string {
 	text := map[string]string{"local": "disk", "bucket": "bucket", "both": "disk and bucket"}[s.Where]
@@ -101,7 +118,7 @@ func placeText(s broker.SegmentExplanation) string {
 
 // stepText is one step as a clause: what, when, by which setting, and what holds it.
 func stepText(s broker.Step) string {
-	verb := map[string]string{"roll": "is sealed", "copy": "is copied to the bucket", "trim": "leaves the disk", "expire": "is deleted"}[s.Action]
+	verb := map[string]string{"roll": "is sealed", "copy": "is copied to the bucket", "trim": "leaves the disk", "expire": "is deleted", "compact": "is compacted"}[s.Action]
 	if verb == "" {
 		verb = s.Action
 	}
@@ -110,7 +127,7 @@ func stepText(s broker.Step) string {
 	case s.Held != "" && (s.Due || s.At > 0 || s.Setting != nil):
 		parts = append(parts, verb+" once it can be: "+s.Held)
 	case s.Held != "":
-		parts = append(parts, verb+" not before more is known: "+s.Held)
+		parts = append(parts, verb+" later: "+s.Held)
 	case s.Due:
 		parts = append(parts, verb+" with the next pass")
 	case s.At > 0:
