@@ -18,6 +18,11 @@ type Append struct {
 	LeaderEpoch int32
 	// Internal allows control batches and internal topics (coordinators).
 	Internal bool
+	// Guard is what a transactional batch has to show: see Verify.
+	Guard Guard
+	// TransactionVersion is that of a marker: from 2 on its epoch is later than any that
+	// wrote records of the transaction (KIP-1228).
+	TransactionVersion int16
 }
 
 // Appended is an append that was written and is not yet durable.
@@ -60,7 +65,7 @@ func (p *Partition) AppendAsLeader(a Append) (Appended, error) {
 	done, err := p.append(b, marker, a, c)
 	border := p.takeSnapshot()
 	if err == nil {
-		err = p.apply(b, marker, done)
+		err = p.apply(b, marker, a.TransactionVersion, done)
 	}
 	p.writing.Unlock()
 	p.writeSnapshot(border)
@@ -115,7 +120,7 @@ func (p *Partition) append(b batch.Batch, marker batch.Marker, a Append, c *conf
 				return done.duplicate(w, c), nil
 			}
 		}
-		if err := p.checkProducer(b, marker, a.Internal); err != nil {
+		if err := p.checkProducer(b, marker, a); err != nil {
 			return Appended{}, err
 		}
 	}
@@ -168,11 +173,14 @@ func (p *Partition) mayAppend(a Append, c *config.Topic) (Appended, error) {
 	return Appended{LogAppendTime: none, LogStart: o.LogStart, epoch: o.LeaderEpoch}, nil
 }
 
-func (p *Partition) checkProducer(b batch.Batch, marker batch.Marker, internal bool) error {
+func (p *Partition) checkProducer(b batch.Batch, marker batch.Marker, a Append) error {
 	if b.Control() {
-		return p.producers.checkMarker(b, marker)
+		return p.producers.checkMarker(b, marker, a.TransactionVersion)
 	}
-	return p.producers.check(b, internal)
+	if err := p.guards.check(b, a.Guard, p.producers[b.ProducerID()]); err != nil {
+		return err
+	}
+	return p.producers.check(b, a.Internal)
 }
 
 // duplicate is the answer to a batch that is in the log already.
@@ -186,11 +194,12 @@ func (a Appended) duplicate(w written, c *config.Topic) Appended {
 
 // apply changes the state of producers and transactions by an appended batch. The
 // caller holds writing.
-func (p *Partition) apply(b batch.Batch, marker batch.Marker, done Appended) error {
+func (p *Partition) apply(b batch.Batch, marker batch.Marker, version int16, done Appended) error {
 	if done.Duplicate || b.ProducerID() < 0 {
 		return nil
 	}
 	seen := p.now().UnixMilli()
+	p.guards.spend(b, version)
 	if !b.Control() {
 		p.producers.update(b, seen)
 		return nil

@@ -62,6 +62,8 @@ type Partition struct {
 	// of leadership: no append is under way then.
 	writing   sync.Mutex
 	producers producers
+	guards    guards
+	lastGuard Guard
 	active    int64          // base offset of the active segment
 	one       [1]batch.Batch // the argument of Log.Append
 	closed    bool
@@ -94,7 +96,7 @@ func New(o Options) (*Partition, error) {
 	p := &Partition{
 		topic: o.Topic, id: o.ID, nodeID: o.NodeID, log: o.Log, remote: o.Remote, now: o.Now,
 		producerExpiry: o.ProducerExpiry, maxDecompressed: o.MaxDecompressed,
-		producers: producers{}, epoch: none,
+		producers: producers{}, guards: guards{}, epoch: none,
 	}
 	p.config.Store(&o.Config)
 	if p.remote == nil {

@@ -148,14 +148,20 @@ func (p *producer) checkSequence(b batch.Batch) error {
 	return nil
 }
 
-// checkMarker decides whether the marker of a transaction may be appended.
-func (s producers) checkMarker(b batch.Batch, m batch.Marker) error {
+// checkMarker decides whether the marker of a transaction may be appended. From version 2
+// on every end raises the epoch (KIP-890), so that a marker is late where the producer has
+// its epoch already: it could end a later transaction (KIP-1228). One that repeats what is
+// done ends nothing and is let through, and so is one of the last epoch that there is.
+func (s producers) checkMarker(b batch.Batch, m batch.Marker, version int16) error {
 	p := s[b.ProducerID()]
 	if p == nil {
 		return nil
 	}
 	if err := p.checkEpoch(b); err != nil {
 		return err
+	}
+	if version >= 2 && b.ProducerEpoch() == p.epoch && p.txnFirst != none && p.epoch != math.MaxInt16 {
+		return fmt.Errorf("%w: marker of epoch %d, in which producer %d has a transaction open", ErrInvalidProducerEpoch, p.epoch, b.ProducerID())
 	}
 	if m.CoordinatorEpoch < p.coordinatorEpoch {
 		return fmt.Errorf("%w: producer %d, coordinator epoch %d, the current one is %d", ErrCoordinatorFenced, b.ProducerID(), m.CoordinatorEpoch, p.coordinatorEpoch)

@@ -171,7 +171,7 @@ func TestMarkerOfAnOlderCoordinatorOrEpochIsFenced(t *testing.T) {
 		"older epoch":       {3, 5, ErrInvalidProducerEpoch},
 	} {
 		b, m := markerBatch(t, 102, 1, c.epoch, true, c.coordinator)
-		if err := s.checkMarker(b, m); !errors.Is(err, c.want) {
+		if err := s.checkMarker(b, m, 0); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
