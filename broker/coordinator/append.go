@@ -63,7 +63,7 @@ func (c *core) append(now int64, shares ...*share) {
 				flush()
 			}
 			if len(w.Records) == 0 {
-				w = Write{Builder: sh.Builder, TransactionVersion: sh.TransactionVersion}
+				w = Write{Builder: sh.Builder, TransactionVersion: sh.TransactionVersion, Guard: sh.Guard}
 			}
 			size += n
 			w.Records = append(w.Records, r)
@@ -82,7 +82,7 @@ func (c *core) append(now int64, shares ...*share) {
 
 // joins tells whether the records of other may share a batch with those of w.
 func (w Write) joins(other Write) bool {
-	return w.Builder == other.Builder && !w.Control
+	return w.Builder == other.Builder && w.Guard == other.Guard && !w.Control
 }
 
 // plain is records of no producer.

@@ -9,9 +9,10 @@
 //
 // What always holds:
 //
-//   - Every step of a group runs under its shard's mutex, together with the append of
+//   - Every step of a machine runs under its shard's mutex, together with the append of
 //     the step's records, so that the order of steps is the order of the log.
-//   - Fates of appends are told to the groups in the order of the log.
-//   - A shard has at most one goroutine, and only while appends wait to be committed.
-//     Members, groups and parked requests have none.
+//   - Fates of appends are told to the machines in the order of the log.
+//   - A shard has one goroutine while appends wait to be committed, and one more for each
+//     transaction whose markers are being written. Members, groups, open transactions and
+//     parked requests have none.
 package coordinator

@@ -11,8 +11,8 @@ import (
 
 // Log is one partition of an internal topic of which this broker is the leader.
 //
-// Errors that wrap ErrNotLeader or ErrTooLarge are answered as such; any other one is
-// COORDINATOR_NOT_AVAILABLE.
+// Errors that wrap ErrNotLeader or ErrTooLarge are answered as such, those that wrap an
+// error of the protocol as that; any other one is COORDINATOR_NOT_AVAILABLE.
 type Log interface {
 	// Append writes one batch, fenced by the leader epoch the coordinator was loaded in,
 	// and returns at once; wait returns when it is committed, or the error that keeps it
@@ -32,6 +32,8 @@ type Write struct {
 	Records []batch.Record
 	// TransactionVersion is the marker's: it says how the epoch is checked (KIP-1228).
 	TransactionVersion int16
+	// Guard is what records of a transaction have to show (KIP-890); 0: nothing.
+	Guard int64
 }
 
 // Errors of a Log that members are told of, and of Load.
@@ -51,6 +53,9 @@ func errorCode(err error) int16 {
 		return kerr.NotCoordinator.Code
 	case errors.Is(err, ErrTooLarge):
 		return kerr.UnknownServerError.Code
+	}
+	if k := new(kerr.Error); errors.As(err, &k) {
+		return k.Code
 	}
 	return kerr.CoordinatorNotAvailable.Code
 }

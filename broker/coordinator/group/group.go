@@ -57,6 +57,7 @@ type Group struct {
 	offsets  offsets
 	inflight map[topicPartition]int              // commits whose records are not committed yet
 	txn      map[int64]map[topicPartition]Offset // producer id → offsets of its open transaction (KIP-98)
+	order    int64                               // of the last commit, see Offset.record
 }
 
 // classicGroup is a group of the classic protocol. In one of the consumer protocol it

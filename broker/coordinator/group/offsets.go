@@ -20,8 +20,8 @@ type Offset struct {
 	ExpireTime  int64    // ms, -1: by offsets.retention.minutes (KIP-211)
 	TopicID     [16]byte // zero: not known
 
-	// record is the offset of the record that holds it, where it was read from the log:
-	// the later of a transactional and a plain commit wins.
+	// record orders the commits of a group as the log does: the later of a transactional
+	// and a plain commit wins. What was read from the log has its record's offset.
 	record int64
 }
 
@@ -63,8 +63,18 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 		g.touch(now, m)
 	}
 	response := CommitError(r, 0)
-	after := afterCommit{ticket: t, response: response}
-	var records []batch.Record
+	commits, records := g.offsetRecords(now, r, response, fenced)
+	if len(records) == 0 {
+		out.reply(t, response)
+		return out
+	}
+	out.append(records, afterCommit{ticket: t, response: response, commits: commits})
+	return out
+}
+
+// offsetRecords are the records of a commit. Partitions that have none get their code in
+// the response. fenced, where it is not nil, is asked of each partition.
+func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, fenced func(topicPartition, TopicID) int16) (commits []commit, records []batch.Record) {
 	for i := range r.Topics {
 		topic := &r.Topics[i]
 		name := strings.Clone(topic.Topic)
@@ -83,17 +93,14 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 				}
 			}
 			v := newOffset(now, r, topic, p)
-			after.commits = append(after.commits, commit{tp, v})
+			g.order++
+			v.record = g.order
+			commits = append(commits, commit{tp, v})
 			records = append(records, record(now, g.offsetKey(tp), offsetValue(v)))
 			g.inflight[tp]++
 		}
 	}
-	if len(records) == 0 {
-		out.reply(t, response)
-		return out
-	}
-	out.append(records, after)
-	return out
+	return commits, records
 }
 
 // tooLong reports whether s is longer than limit, as Kafka counts: in UTF-16 units.
@@ -165,9 +172,7 @@ type afterCommit struct {
 
 func (a afterCommit) appended(g *Group, _ int64, code int16, out *Output) {
 	for _, c := range a.commits {
-		if g.inflight[c.tp]--; g.inflight[c.tp] <= 0 {
-			delete(g.inflight, c.tp)
-		}
+		g.landed(c.tp)
 		if code == 0 {
 			g.offsets.put(c.tp, c.offset)
 		}
@@ -176,6 +181,13 @@ func (a afterCommit) appended(g *Group, _ int64, code int16, out *Output) {
 		failCommit(a.response, code)
 	}
 	out.reply(a.ticket, a.response)
+}
+
+// landed notes that the fate of a commit is known.
+func (g *Group) landed(tp topicPartition) {
+	if g.inflight[tp]--; g.inflight[tp] <= 0 {
+		delete(g.inflight, tp)
+	}
 }
 
 // CommitError answers a commit with one code for every partition.

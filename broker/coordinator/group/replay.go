@@ -42,29 +42,19 @@ func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error
 	}
 	o.record = offset
 	g := p.group(k.group)
+	g.order = offset
 	if producerID == -1 {
 		g.offsets.put(k.tp, o)
-		return nil
+	} else {
+		g.putPending(producerID, k.tp, o)
 	}
-	if g.txn == nil {
-		g.txn = map[int64]map[topicPartition]Offset{}
-	}
-	if g.txn[producerID] == nil {
-		g.txn[producerID] = map[topicPartition]Offset{}
-	}
-	g.txn[producerID][k.tp] = o
 	return nil
 }
 
 // EndTransaction applies a marker: the producer's offsets count, or are forgotten.
 func (p *Replay) EndTransaction(producerID int64, commit bool) {
 	for _, g := range p.groups {
-		for tp, o := range g.txn[producerID] {
-			if before, ok := g.offsets[tp.topic][tp.partition]; commit && (!ok || o.record > before.record) {
-				g.offsets.put(tp, o)
-			}
-		}
-		delete(g.txn, producerID)
+		g.EndTransaction(producerID, commit)
 	}
 }
 
@@ -148,7 +138,7 @@ func (p *Replay) group(id string) *Group {
 func (p *Replay) metadata(id string, value []byte) error {
 	before := p.group(id)
 	g := New(before.id, p.limits, -1)
-	g.offsets, g.txn = before.offsets, before.txn
+	g.offsets, g.txn, g.order = before.offsets, before.txn, before.order
 	if value == nil {
 		g.consumer = before.consumer // what an upgrade removes is the classic group
 	} else {
