@@ -34,22 +34,24 @@ type Options struct {
 // serves between Run and Close.
 type Broker struct {
 	Options
-	current   atomic.Pointer[config.Broker] // Options.Config with what was altered since
-	dirs      []*segment.Dir
-	unopened  []unopened // of log.dirs, too
-	places    placement
-	store     *cluster.Store
-	bucket    objstore.Bucket
-	tier      *tiering.Tier
-	replicas  *replicas
-	applying  sync.Mutex     // held while replicas are made what an image says
-	image     *cluster.Image // that openLogs has applied: where follow begins
-	groups    *coordinator.Groups
-	cleaner   *cleaner
-	server    *api.Server
-	wire      *wire.Server
-	listeners []wire.Listener
-	http      *httpServer
+	current      atomic.Pointer[config.Broker] // Options.Config with what was altered since
+	dirs         []*segment.Dir
+	unopened     []unopened // of log.dirs, too
+	places       placement
+	store        *cluster.Store
+	bucket       objstore.Bucket
+	tier         *tiering.Tier
+	replicas     *replicas
+	applying     sync.Mutex     // held while replicas are made what an image says
+	image        *cluster.Image // that openLogs has applied: where follow begins
+	groups       *coordinator.Groups
+	transactions *coordinator.Transactions
+	producerIDs  *coordinator.ProducerIDs
+	cleaner      *cleaner
+	server       *api.Server
+	wire         *wire.Server
+	listeners    []wire.Listener
+	http         *httpServer
 
 	// life ends with Close; background holds the work started in it that is neither a
 	// loop of Run nor waited for where it is started: loading groups.
@@ -97,7 +99,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Now: b.Now, Log: b.Log,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Now: b.Now, Log: b.Log,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }
@@ -115,7 +117,7 @@ func (b *Broker) Close() error {
 	}
 	b.end()
 	if b.groups != nil {
-		b.unloadGroups()
+		b.unloadCoordinators()
 	}
 	b.background.Wait()
 	for id, r := range b.replicas.all() {

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/tiering"
 )
@@ -86,6 +87,20 @@ var cleanerMetrics = []gauge[cleanerStats]{
 	{desc("cleaner_uncleanable_bytes", "Bytes of partitions that cannot be compacted."), prometheus.GaugeValue, func(s *cleanerStats) int64 { return s.UncleanableBytes }},
 }
 
+var transactionMetrics = []gauge[coordinator.TransactionStats]{
+	{desc("transactional_ids", "Transactional ids that this broker coordinates."), prometheus.GaugeValue, func(s *coordinator.TransactionStats) int64 { return s.IDs }},
+	{desc("transactions_open", "Transactions that are open."), prometheus.GaugeValue, func(s *coordinator.TransactionStats) int64 { return s.Open }},
+	{desc("transactions_completing", "Transactions whose markers are being written."), prometheus.GaugeValue, func(s *coordinator.TransactionStats) int64 { return s.Completing }},
+	{desc("transactions_committed_total", "Transactions committed and completed."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.Committed }},
+	{desc("transactions_aborted_total", "Transactions aborted and completed."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.Aborted }},
+	{desc("transactions_timed_out_total", "Transactions aborted in their producer's place, as their time was up."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.TimedOut }},
+	{desc("transactional_ids_expired_total", "Transactional ids forgotten since they were not used."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.Expired }},
+	{desc("transaction_markers_total", "Markers written."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.MarkersWritten }},
+	{desc("transaction_retries_total", "Rounds of markers, and completions, that had to be tried again."), prometheus.CounterValue, func(s *coordinator.TransactionStats) int64 { return s.MarkersTriedAgain }},
+	{desc("transaction_partitions_loaded", "Partitions of __transaction_state that are served."), prometheus.GaugeValue, func(s *coordinator.TransactionStats) int64 { return s.Partitions }},
+	{desc("transaction_partitions_loading", "Partitions of __transaction_state that are being loaded."), prometheus.GaugeValue, func(s *coordinator.TransactionStats) int64 { return s.LoadingOrLeftPartitions }},
+}
+
 var (
 	requestsTotal   = desc("requests_total", "Requests by API.", "api")
 	dirsOffline     = desc("log_directories_offline", "Log directories whose disk has failed, or could not be opened.")
@@ -101,6 +116,9 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	for _, m := range wireMetrics {
+		ch <- m.desc
+	}
+	for _, m := range transactionMetrics {
 		ch <- m.desc
 	}
 	for _, m := range cleanerMetrics {
@@ -125,6 +143,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, m := range wireMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&wires)))
+	}
+	transactions := c.transactions.Stats()
+	for _, m := range transactionMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(&transactions)))
 	}
 	c.server.Requests(func(name string, count int64) {
 		ch <- prometheus.MustNewConstMetric(requestsTotal, prometheus.CounterValue, float64(count), name)

@@ -134,7 +134,7 @@ func (b *Broker) settleStray(image *cluster.Image, d *segment.Dir, f segment.Fou
 	}
 }
 
-// openCoordinators starts the group coordinator over the partitions it leads. Groups
+// openCoordinators starts the coordinators over the partitions they lead. Groups
 // are spread over as many partitions as the topic has, whatever
 // offsets.topic.num.partitions says by now.
 func (b *Broker) openCoordinators(context.Context) error {
@@ -150,9 +150,9 @@ func (b *Broker) openCoordinators(context.Context) error {
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,
 		Consumer: b.consumerSettings, Metadata: coordinator.NewTopics(b.store.Image).Metadata,
 	})
-	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
-		b.loadGroups([]*cluster.Topic{t})
-	}
+	b.producerIDs = coordinator.NewProducerIDs(b.store.ProducerIDs)
+	b.transactions = b.newTransactions()
+	b.loadCoordinators(b.store.Image().Topics())
 	return nil
 }
 

@@ -72,7 +72,7 @@ func (b *Broker) applyLocked(ctx context.Context, image *cluster.Image, topics [
 		return err
 	}
 	b.replicas.publish(opened, closed, image.Revision())
-	b.loadGroups(topics)
+	b.loadCoordinators(topics)
 	return nil
 }
 
@@ -185,43 +185,56 @@ func (b *Broker) closeDeleted(topics []*cluster.Topic) []tiering.PartitionID {
 	return closed
 }
 
-// loadGroups makes this broker the coordinator of the partitions of __consumer_offsets
+// loader is a coordinator over the partitions of an internal topic.
+type loader interface {
+	Load(ctx context.Context, partition, leaderEpoch int32, l coordinator.Log) error
+	Unload(partition int32)
+}
+
+// coordinators is the table of coordinators by topic.
+func (b *Broker) coordinators() map[string]loader {
+	return map[string]loader{api.OffsetsTopic: b.groups, api.TransactionTopic: b.transactions}
+}
+
+// loadCoordinators makes this broker the coordinator of the partitions of internal topics
 // that it has come to lead. Loading reads the partition, so it runs beside the rest;
-// meanwhile members are told to come back.
-func (b *Broker) loadGroups(topics []*cluster.Topic) {
+// meanwhile clients are told to come back.
+func (b *Broker) loadCoordinators(topics []*cluster.Topic) {
 	if b.groups == nil {
 		return // openCoordinators does it for what is open by then
 	}
+	all := b.coordinators()
 	for _, t := range topics {
-		if t.Name != api.OffsetsTopic {
-			continue
-		}
-		for i := range t.Partitions {
-			b.loadGroup(t, int32(i))
+		if c, ok := all[t.Name]; ok {
+			for i := range t.Partitions {
+				b.loadCoordinator(c, t, int32(i))
+			}
 		}
 	}
 }
 
-func (b *Broker) loadGroup(t *cluster.Topic, index int32) {
+func (b *Broker) loadCoordinator(c loader, t *cluster.Topic, index int32) {
 	p, ok := b.replicas.Partition(t.ID, index)
 	if !ok || t.Partitions[index].Leader != b.config().NodeID {
-		b.groups.Unload(index)
+		c.Unload(index)
 		return
 	}
 	epoch := t.Partitions[index].LeaderEpoch
 	b.background.Go(func() {
-		err := b.groups.Load(b.life, index, epoch, groupsLog{p})
+		err := c.Load(b.life, index, epoch, coordinatorLog{p})
 		loaded := err == nil || errors.Is(err, coordinator.ErrStaleEpoch) || errors.Is(err, coordinator.ErrUnloaded)
 		if !loaded && b.life.Err() == nil {
-			b.Log.Error("could not load a partition of groups; its groups are not served", zap.Int32("partition", index), zap.Error(err))
+			b.Log.Error("could not load a partition of a coordinator; what lives in it is not served", zap.String("topic", t.Name), zap.Int32("partition", index), zap.Error(err))
 		}
 	})
 }
 
-func (b *Broker) unloadGroups() {
-	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
-		for i := range t.Partitions {
-			b.groups.Unload(int32(i))
+func (b *Broker) unloadCoordinators() {
+	for topic, c := range b.coordinators() {
+		if t, ok := b.store.Image().Topic(topic); ok {
+			for i := range t.Partitions {
+				c.Unload(int32(i))
+			}
 		}
 	}
 }

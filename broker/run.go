@@ -30,7 +30,8 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	run("log directories", b.watchDirs)
 	run("bucket check", b.checkBucket)
 	run("bucket reads", b.tier.Run)
-	run("group coordinator", b.tickGroups)
+	run("group coordinator", b.tick(b.groups, b.steadyNow))
+	run("transaction coordinator", b.tick(b.transactions, b.Now))
 	run("http", b.http.serve)
 	for _, l := range b.loops() {
 		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })
@@ -133,25 +134,34 @@ func (b *Broker) follow(ctx context.Context) error {
 	}
 }
 
-// idle is how often the coordinator is asked when it has nothing that is due ever.
+// idle is how often a coordinator is asked when it has nothing that is due ever.
 const idle = time.Hour
 
-// tickGroups calls the coordinator whenever a member's time may be up.
-func (b *Broker) tickGroups(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			b.unloadGroups() // members that wait learn that they have to ask elsewhere
-			return nil
-		case <-timer.C:
-		case <-b.groups.Changed():
+// ticker is a coordinator that says when it wants to be called.
+type ticker interface {
+	Tick(now time.Time) (next time.Time)
+	Changed() <-chan struct{}
+}
+
+// tick calls a coordinator whenever something may be due by its clock. At the end it
+// unloads them all: clients that wait learn that they have to ask elsewhere.
+func (b *Broker) tick(c ticker, clock func() time.Time) func(context.Context) error {
+	return func(ctx context.Context) error {
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				b.unloadCoordinators()
+				return nil
+			case <-timer.C:
+			case <-c.Changed():
+			}
+			wait := idle
+			if next := c.Tick(clock()); !next.IsZero() {
+				wait = max(0, next.Sub(clock()))
+			}
+			timer.Reset(wait)
 		}
-		wait := idle
-		if next := b.groups.Tick(b.steadyNow()); !next.IsZero() {
-			wait = max(0, next.Sub(b.steadyNow()))
-		}
-		timer.Reset(wait)
 	}
 }

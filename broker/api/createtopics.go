@@ -41,6 +41,24 @@ func (s *Server) offsetsTopic() newTopic {
 	}
 }
 
+// transactionTopic is __transaction_state under the broker's settings. It is compacted, and
+// not tiered yet; what Kafka sets beside that, no compression and no unclean election, goes
+// without saying here.
+func (s *Server) transactionTopic() newTopic {
+	c := s.Config().Transactions
+	return newTopic{
+		name:              TransactionTopic,
+		partitions:        c.Partitions,
+		replicationFactor: min(c.ReplicationFactor, int16(len(s.Store.Image().Brokers()))),
+		configs: map[string]string{
+			"cleanup.policy":        "compact",
+			"min.insync.replicas":   strconv.Itoa(int(c.MinISR)),
+			"segment.bytes":         strconv.FormatInt(c.SegmentBytes, 10),
+			"remote.storage.enable": "false",
+		},
+	}
+}
+
 // createTopics creates topics, each by itself.
 func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopicsRequest) *kmsg.CreateTopicsResponse {
 	p := q.ResponseKind().(*kmsg.CreateTopicsResponse)

@@ -9,7 +9,8 @@ var features = []struct {
 	name     string
 	min, max int16
 }{
-	{"group.version", 0, 1}, // the consumer protocol (KIP-848)
+	{"group.version", 0, 1},       // the consumer protocol (KIP-848)
+	{"transaction.version", 0, 2}, // an epoch for each transaction (KIP-890)
 }
 
 // showFeatures puts the table into an answer to ApiVersions.

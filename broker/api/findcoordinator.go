@@ -18,7 +18,8 @@ const (
 )
 
 // findCoordinator tells which broker leads the partition of __consumer_offsets that a
-// group lives in, creating the topic when it is first asked for.
+// group lives in, or that of __transaction_state for a transactional id, creating the
+// topic when it is first asked for.
 func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	p := q.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	keys := q.CoordinatorKeys
@@ -44,22 +45,26 @@ func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoord
 }
 
 func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*cluster.Broker, error) {
+	var (
+		topic string
+		index int
+	)
 	switch kind {
 	case groupKey:
+		topic, index = OffsetsTopic, int(s.Groups.PartitionFor(key))
 	case transactionKey:
-		return nil, refuse(kerr.InvalidRequest, "transactions are not served yet")
+		topic, index = TransactionTopic, int(s.Transactions.PartitionFor(key))
 	default:
 		return nil, refuse(kerr.InvalidRequest, "unknown coordinator type")
 	}
-	t, err := s.find(OffsetsTopic, segment.TopicID{}, false)
+	t, err := s.find(topic, segment.TopicID{}, false)
 	if err != nil {
-		if t, err = s.autoCreate(ctx, OffsetsTopic); err != nil {
+		if t, err = s.autoCreate(ctx, topic); err != nil {
 			return nil, refuse(kerr.CoordinatorNotAvailable, err.Error())
 		}
 	}
-	index := int(s.Groups.PartitionFor(key))
 	if index >= len(t.Partitions) { // another broker made the topic, with fewer partitions than we are set to
-		return nil, refuse(kerr.CoordinatorNotAvailable, fmt.Sprintf("%s has %d partitions and this broker counts on more; restart it", OffsetsTopic, len(t.Partitions)))
+		return nil, refuse(kerr.CoordinatorNotAvailable, fmt.Sprintf("%s has %d partitions and this broker counts on more; restart it", topic, len(t.Partitions)))
 	}
 	if leader, ok := s.Store.Image().Broker(t.Partitions[index].Leader); ok {
 		return leader, nil

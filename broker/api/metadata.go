@@ -69,9 +69,12 @@ func (s *Server) metadataLookup(ctx context.Context, q *kmsg.MetadataRequestTopi
 // autoCreate creates a topic with the broker's defaults; somebody else may be first.
 func (s *Server) autoCreate(ctx context.Context, name string) (*cluster.Topic, error) {
 	n := newTopic{name: name, partitions: -1, replicationFactor: -1}
-	if name == OffsetsTopic {
+	switch {
+	case name == OffsetsTopic:
 		n = s.offsetsTopic()
-	} else if internal(name) {
+	case name == TransactionTopic:
+		n = s.transactionTopic()
+	case internal(name):
 		return nil, kerr.InvalidTopicException
 	}
 	t, _, err := s.createTopic(ctx, n, false)

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/broker/coordinator/txn"
 	"github.com/varvelog/varve/broker/partition"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment/batch"
@@ -22,31 +23,36 @@ type produced struct {
 
 // produce appends every batch at once, in the order of requests, and answers when all
 // are as durable as acks asks. Group commit thus covers whatever a client pipelines.
+//
+// A request that has to wait for the transaction coordinator first is appended when its
+// answer is due, and so is what the connection sends meanwhile: the order stays.
 func (s *Server) produce(c *call, q *kmsg.ProduceRequest) func(context.Context) (*kmsg.ProduceResponse, error) {
-	n := 0
-	for i := range q.Topics {
-		n += len(q.Topics[i].Partitions)
+	p := s.prepareProduce(c, q)
+	if !s.deferred.needed(c.Conn, len(p.added) > 0) {
+		results := p.append()
+		c.Ready = flushed(q.Acks, results)
+		return func(ctx context.Context) (*kmsg.ProduceResponse, error) { return s.finishProduce(ctx, c, q, results) }
 	}
-	results := make([]produced, 0, n)
-	for i := range q.Topics {
-		for j := range q.Topics[i].Partitions {
-			results = append(results, s.produceTo(c, q, &q.Topics[i], &q.Topics[i].Partitions[j]))
-		}
-	}
-	c.Ready = flushed(q.Acks, results)
 	return func(ctx context.Context) (*kmsg.ProduceResponse, error) {
-		if q.Acks == 0 {
-			return nil, unanswerable(results)
-		}
-		if q.Acks == -1 {
-			for i := range results {
-				if r := &results[i]; r.err == nil {
-					r.err = r.partition.Wait(ctx, r.appended)
-				}
+		defer s.deferred.done(c.Conn)
+		p.add(ctx)
+		return s.finishProduce(ctx, c, q, p.append())
+	}
+}
+
+// finishProduce waits for what was appended and answers.
+func (s *Server) finishProduce(ctx context.Context, c *call, q *kmsg.ProduceRequest, results []produced) (*kmsg.ProduceResponse, error) {
+	if q.Acks == 0 {
+		return nil, unanswerable(results)
+	}
+	if q.Acks == -1 {
+		for i := range results {
+			if r := &results[i]; r.err == nil {
+				r.err = r.partition.Wait(ctx, r.appended)
 			}
 		}
-		return s.produceResponse(c, q, results), nil
 	}
+	return s.produceResponse(c, q, results), nil
 }
 
 // flushed is closed when the answer does not wait any more: answers to what a client
@@ -63,27 +69,53 @@ func flushed(acks int16, results []produced) <-chan struct{} {
 	return wire.Immediately
 }
 
-// produceTo appends the records of one partition.
-func (s *Server) produceTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) produced {
+// pending is one partition of a Produce request before its append.
+type pending struct {
+	partition *partition.Partition
+	name      txn.Partition
+	records   []byte
+	guard     partition.Guard
+	err       error
+}
+
+// prepareProduce finds the partitions, and begins to verify the batches of transactions.
+func (s *Server) prepareProduce(c *call, q *kmsg.ProduceRequest) *production {
+	n := 0
+	for i := range q.Topics {
+		n += len(q.Topics[i].Partitions)
+	}
+	p := &production{s: s, c: c, q: q, all: make([]pending, 0, n)}
+	for i := range q.Topics {
+		for j := range q.Topics[i].Partitions {
+			at := &q.Topics[i].Partitions[j]
+			to := pending{records: at.Records}
+			to.partition, to.name, to.err = s.producibleTo(c, q, &q.Topics[i], at)
+			if to.err == nil {
+				to.err = p.verify(&to, len(p.all))
+			}
+			p.all = append(p.all, to)
+		}
+	}
+	return p
+}
+
+// producibleTo returns the replica that the records of a partition go to.
+func (s *Server) producibleTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) (*partition.Partition, txn.Partition, error) {
 	if q.Acks < -1 || q.Acks > 1 {
-		return produced{err: kerr.InvalidRequiredAcks}
+		return nil, txn.Partition{}, kerr.InvalidRequiredAcks
 	}
 	topic, err := s.find(t.Topic, t.TopicID, c.Version >= 13)
 	if err != nil {
-		return produced{err: err}
+		return nil, txn.Partition{}, err
 	}
 	if internal(topic.Name) {
-		return produced{err: refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)}
+		return nil, txn.Partition{}, refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)
 	}
 	if err := producible(c.Version, p.Records); err != nil {
-		return produced{err: err}
+		return nil, txn.Partition{}, err
 	}
 	replica, err := s.replica(topic, p.Partition)
-	if err != nil {
-		return produced{err: err}
-	}
-	a, err := replica.AppendAsLeader(partition.Append{Records: p.Records, Acks: q.Acks, LeaderEpoch: -1})
-	return produced{partition: replica, appended: a, err: err}
+	return replica, txn.Partition{Topic: topic.Name, Partition: p.Partition}, err
 }
 
 // zstdVersion is the first version of Produce whose clients all read zstd (KIP-110).
@@ -96,10 +128,7 @@ func producible(version int16, records []byte) error {
 		return nil
 	}
 	b := batch.Batch(records)
-	switch {
-	case b.Transactional():
-		return refuse(kerr.InvalidTxnState, "transactions are not served yet")
-	case b.Codec() == batch.Zstd && version < zstdVersion:
+	if b.Codec() == batch.Zstd && version < zstdVersion {
 		return refuse(kerr.UnsupportedCompressionType, "zstd needs version 7 of Produce or later")
 	}
 	return nil

@@ -46,22 +46,25 @@ type LogDirEntry struct {
 
 // Options make a Server.
 type Options struct {
-	NodeID     int32
-	Config     func() *config.Broker // as it is now: some of it can be altered
-	Store      *cluster.Store
-	Partitions Partitions
-	Groups     *coordinator.Groups
-	Now        func() time.Time
-	Log        *zap.Logger
+	NodeID       int32
+	Config       func() *config.Broker // as it is now: some of it can be altered
+	Store        *cluster.Store
+	Partitions   Partitions
+	Groups       *coordinator.Groups
+	Transactions *coordinator.Transactions
+	ProducerIDs  *coordinator.ProducerIDs
+	Markers      coordinator.MarkerWriter
+	Now          func() time.Time
+	Log          *zap.Logger
 }
 
 // Server answers requests. It implements wire.Handler and holds no state of its own
-// but fetch sessions and a block of producer ids.
+// but fetch sessions, and which connections have batches that wait to be appended.
 type Server struct {
 	Options
 	apis     [maxKey + 1]*row
 	sessions *fetchSessions
-	ids      producerIDs
+	deferred deferred
 	counts   [maxKey + 1]atomic.Int64
 }
 
@@ -72,7 +75,6 @@ func New(o Options) *Server {
 		s.apis[table[i].key] = &table[i]
 	}
 	s.sessions = newFetchSessions(o.Config().FetchSessionSlots, o.Now)
-	s.ids.allocate = o.Store.ProducerIDs
 	return s
 }
 

@@ -14,7 +14,7 @@ import (
 // OffsetsTopic holds the committed offsets and members of groups.
 const OffsetsTopic = "__consumer_offsets"
 
-// TransactionTopic will hold the state of transactional ids.
+// TransactionTopic holds the state of transactional ids.
 const TransactionTopic = "__transaction_state"
 
 // internal tells whether only the broker itself writes to a topic.

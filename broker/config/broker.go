@@ -75,6 +75,7 @@ type Broker struct {
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16
 	OffsetsTopicSegmentBytes                          int64
+	Transactions                                      Transactions
 
 	// Tiering.
 	TieringDefault                                            bool
@@ -90,6 +91,18 @@ type Broker struct {
 	BucketScrubBytesPerSecond                                 int64
 
 	values *values
+}
+
+// Transactions are the settings of transactions.
+type Transactions struct {
+	MaxTimeout, AbortInterval    time.Duration
+	IDExpiration, ExpiryInterval time.Duration
+	Verify                       bool
+	Patience                     time.Duration // with the transaction before
+	Partitions                   int32         // of __transaction_state, as the following
+	ReplicationFactor            int16
+	MinISR                       int32
+	SegmentBytes                 int64
 }
 
 // Bucket says where segments go.

@@ -3,8 +3,6 @@ package config
 // kafkaOnly are the broker keys of Apache Kafka 4.3 that are not in the table: known by
 // name, so that a file that sets one is told what is the matter.
 var kafkaOnly = []string{
-	"add.partitions.to.txn.retry.backoff.max.ms",
-	"add.partitions.to.txn.retry.backoff.ms",
 	"alter.config.policy.class.name",
 	"alter.log.dirs.replication.quota.window.num",
 	"alter.log.dirs.replication.quota.window.size.seconds",
@@ -227,13 +225,6 @@ var kafkaOnly = []string{
 	"ssl.truststore.password",
 	"ssl.truststore.type",
 	"telemetry.max.bytes",
-	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
-	"transaction.max.timeout.ms",
-	"transaction.partition.verification.enable",
-	"transaction.remove.expired.transaction.cleanup.interval.ms",
-	"transaction.state.log.load.buffer.size",
-	"transaction.two.phase.commit.enable",
-	"transactional.id.expiration.ms",
 	"unclean.leader.election.interval.ms",
 	"unstable.api.versions.enable",
 	"unstable.feature.versions.enable",

@@ -98,12 +98,11 @@ var topicKeys = []Key{
 }
 
 const (
-	noThreads  = "requests need no pool of threads here: a connection has its own goroutines"
-	noZk       = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
-	noKraft    = "every broker embeds the metadata it needs"
-	noTxnTopic = "transactions are not built yet"
-	noShare    = "share groups are not built yet"
-	noPurge    = "waiting requests are woken one by one and never purged"
+	noThreads = "requests need no pool of threads here: a connection has its own goroutines"
+	noZk      = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
+	noKraft   = "every broker embeds the metadata it needs"
+	noShare   = "share groups are not built yet"
+	noPurge   = "waiting requests are woken one by one and never purged"
 )
 
 var brokerKeys = []Key{
@@ -216,6 +215,19 @@ var brokerKeys = []Key{
 	row("offsets.topic.replication.factor", Short, "3", "Replicas of __consumer_offsets; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.OffsetsTopicReplicationFactor })),
 	row("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets.", from(1<<20), toBroker(func(b *Broker) any { return &b.OffsetsTopicSegmentBytes })),
 
+	// Transactions.
+	row("transaction.max.timeout.ms", Int, "900000", "Longest transaction.timeout.ms that a producer may ask for.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.MaxTimeout })),
+	row("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", "How often open transactions are looked at whose time is up; they are aborted.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.AbortInterval })),
+	row("transactional.id.expiration.ms", Int, "604800000", "How long a transactional id is kept that is not used.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.IDExpiration })),
+	row("transaction.remove.expired.transaction.cleanup.interval.ms", Int, "3600000", "How often unused transactional ids are looked for.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.ExpiryInterval })),
+	row("transaction.partition.verification.enable", Boolean, "true", "Append records of a transaction only while it is open and the partition is part of it (KIP-890).", toBroker(func(b *Broker) any { return &b.Transactions.Verify })),
+	row("add.partitions.to.txn.retry.backoff.max.ms", Int, "100", "How long adding a partition to a transaction waits for the one before to be complete.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.Patience })),
+	row("transaction.two.phase.commit.enable", Boolean, "false", "Transactions that an external coordinator ends (KIP-939).", defaultOnly("no released version of InitProducerId asks for them")),
+	row("transaction.state.log.num.partitions", Int, "50", "Partitions of __transaction_state.", from(1), toBroker(func(b *Broker) any { return &b.Transactions.Partitions })),
+	row("transaction.state.log.replication.factor", Short, "3", "Replicas of __transaction_state; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.Transactions.ReplicationFactor })),
+	row("transaction.state.log.min.isr", Int, "2", "min.insync.replicas of __transaction_state; never more than it has replicas.", from(1), toBroker(func(b *Broker) any { return &b.Transactions.MinISR })),
+	row("transaction.state.log.segment.bytes", Int, "104857600", "segment.bytes of __transaction_state.", from(1<<20), toBroker(func(b *Broker) any { return &b.Transactions.SegmentBytes })),
+
 	// Tiering.
 	row("varve.tiering.default", Boolean, "true", "remote.storage.enable of new topics that do not say.", toBroker(func(b *Broker) any { return &b.TieringDefault })),
 	row("remote.log.storage.system.enable", Boolean, "true", "Whether topics may be tiered (ours; Kafka's default is false).", func(k *Key) {
@@ -269,10 +281,8 @@ var brokerKeys = []Key{
 	row("controller.quorum.election.timeout.ms", Int, "1000", "Timeout of an election in the quorum.", from(0), noEffect(noKraft)),
 	row("controller.quorum.fetch.timeout.ms", Int, "2000", "Timeout of a fetch in the quorum.", from(0), noEffect(noKraft)),
 	row("controller.listener.names", List, "", "Listeners of the controller; they are not opened.", noEffect(noKraft)),
-	row("transaction.state.log.replication.factor", Short, "3", "Replicas of __transaction_state.", from(1), noEffect(noTxnTopic)),
-	row("transaction.state.log.min.isr", Int, "2", "min.insync.replicas of __transaction_state.", from(1), noEffect(noTxnTopic)),
-	row("transaction.state.log.num.partitions", Int, "50", "Partitions of __transaction_state.", from(1), noEffect(noTxnTopic)),
-	row("transaction.state.log.segment.bytes", Int, "104857600", "segment.bytes of __transaction_state.", from(1), noEffect(noTxnTopic)),
+	row("transaction.state.log.load.buffer.size", Int, "5242880", "Bytes of __transaction_state that are read at a time when it is loaded.", from(1), noEffect("a load holds one batch at a time")),
+	row("add.partitions.to.txn.retry.backoff.ms", Int, "20", "Pause before adding a partition to a transaction is tried again.", from(1), noEffect("who waits for the transaction before is woken when that is complete")),
 	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state.", from(1), noEffect(noShare)),
 	row("share.coordinator.state.topic.min.isr", Short, "2", "min.insync.replicas of __share_group_state.", from(1), noEffect(noShare)),
 	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), noEffect(noShare)),

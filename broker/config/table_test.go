@@ -121,6 +121,7 @@ func TestTableIsKafkas(t *testing.T) {
 
 // stricter have a minimum above Kafka's.
 var stricter = map[string]bool{
+	"transaction.state.log.segment.bytes":     true,
 	"offsets.topic.segment.bytes":             true,                                                                       // segment.bytes has it since 4.0
 	"log.flush.offset.checkpoint.interval.ms": true,                                                                       // a loop without a pause
 	"max.connections":                         true, "max.connections.per.ip": true, "max.connection.creation.rate": true, // a broker that nobody reaches

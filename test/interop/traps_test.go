@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The traps of PROTOCOL.md 2.2 that need no transactions: each broke a real client of
+// The traps of PROTOCOL.md 2.2 but those of transactions (txn_test.go): each broke a real client of
 // another broker.
 
 // TestTrapProduceIsAdvertisedFromZero: librdkafka compresses only then (KAFKA-18659).
@@ -360,14 +360,4 @@ func TestTrapTopicIDsComeBeforeTheyAreNeeded(t *testing.T) {
 	refusedWith(t, "produce by the old id", p.Topics[0].Partitions[0].ErrorCode, kerr.UnknownTopicID)
 	fetch := ask[*kmsg.FetchResponse](t, c, 13, fetchRequest("", f.id, 0, 0))
 	refusedWith(t, "fetch by the old id", fetch.Topics[0].Partitions[0].ErrorCode, kerr.UnknownTopicID)
-}
-
-// TestTrapTransactionsAreDeclinedClearly: as long as they are not served, their keys are
-// not advertised and a transactional producer is told so, not left waiting.
-func TestTrapTransactionsAreDeclinedClearly(t *testing.T) {
-	q := kmsg.NewPtrInitProducerIDRequest()
-	q.TransactionalID, q.TransactionTimeoutMillis = kmsg.StringPtr(topicOf(t)), 1000
-	p := ask[*kmsg.InitProducerIDResponse](t, dial(t, broker(t).Address), 4, q)
-	refusedWith(t, "InitProducerId", p.ErrorCode, kerr.InvalidRequest)
-	equal(t, "producer id", p.ProducerID, -1)
 }
