@@ -185,8 +185,7 @@ func (l *Log) RollIfDue(now time.Time) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	age := l.config.Load().SegmentAge
-	if l.size == 0 || age <= 0 || now.Sub(l.began) <= age {
+	if at := l.rollsAt(); at.IsZero() || !now.After(at) {
 		return nil
 	}
 	if err := l.roll(l.end); err != nil {

@@ -7,6 +7,11 @@ import "time"
 func (l *Log) RollsAt() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.rollsAt()
+}
+
+// rollsAt is RollsAt for a holder of mu.
+func (l *Log) rollsAt() time.Time {
 	age := l.config.Load().SegmentAge
 	if l.size == 0 || age <= 0 {
 		return time.Time{}
