@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/test/harness"
 )
@@ -138,6 +140,131 @@ func TestTxnCommand(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// txnRequest is request for the APIs of transactions, nil for others.
+func (f *filled) txnRequest(key kmsg.Key) kmsg.Request {
+	switch q := key.Request().(type) {
+	case *kmsg.AddPartitionsToTxnRequest:
+		q.TransactionalID = f.topic
+		to := kmsg.NewAddPartitionsToTxnRequestTopic()
+		to.Topic, to.Partitions = f.topic, []int32{0, 1}
+		q.Topics = append(q.Topics, to)
+		for _, verify := range []bool{false, true} {
+			x := kmsg.NewAddPartitionsToTxnRequestTransaction()
+			x.TransactionalID, x.VerifyOnly = f.topic, verify
+			x.Topics = append(x.Topics, kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: f.topic, Partitions: []int32{0, 7}})
+			q.Transactions = append(q.Transactions, x)
+		}
+		return q
+	case *kmsg.AddOffsetsToTxnRequest:
+		q.TransactionalID, q.Group = f.topic, f.group
+		return q
+	case *kmsg.EndTxnRequest:
+		q.TransactionalID, q.Commit = f.topic, true
+		return q
+	case *kmsg.WriteTxnMarkersRequest:
+		m := kmsg.NewWriteTxnMarkersRequestMarker()
+		m.ProducerID, m.Committed = 1<<40, true
+		m.Topics = append(m.Topics, kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: f.topic, Partitions: []int32{0, 7}})
+		q.Markers = append(q.Markers, m)
+		return q
+	case *kmsg.TxnOffsetCommitRequest:
+		return txnOffsets(f.topic, f.group, f.topic, -1, -1)
+	case *kmsg.DescribeTransactionsRequest:
+		q.TransactionalIDs = []string{f.topic, ""}
+		return q
+	case *kmsg.ListTransactionsRequest:
+		q.StateFilters, q.ProducerIDFilters = []string{"Ongoing", "Asleep"}, []int64{1, 2}
+		q.DurationFilterMillis, q.TransactionalIDPattern = 5, kmsg.StringPtr("x.*")
+		return q
+	}
+	return nil
+}
+
+func txnOffsets(id, group, topic string, producerID int64, epoch int16) *kmsg.TxnOffsetCommitRequest {
+	q := kmsg.NewPtrTxnOffsetCommitRequest()
+	q.TransactionalID, q.Group, q.ProducerID, q.ProducerEpoch, q.Generation = id, group, producerID, epoch, -1
+	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	p.Offset, p.Metadata = 7, kmsg.StringPtr("m")
+	q.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
+	return q
+}
+
+// TestTxnOfEveryVersion runs a transaction in each version of the requests it takes, from
+// the oldest clients on: its offsets count, and its records are read.
+func TestTxnOfEveryVersion(t *testing.T) {
+	t.Parallel()
+	for v := int16(0); v <= 5; v++ {
+		topic, group, id := topicOf(t, fmt.Sprint(v)), topicOf(t, fmt.Sprint(v), "g"), topicOf(t, fmt.Sprint(v), "id")
+		create(t, topic, 1)
+		coordinate(t, broker(t).Address, group)
+		c := dial(t, broker(t).Address)
+		begin := kmsg.NewPtrInitProducerIDRequest()
+		begin.TransactionalID, begin.TransactionTimeoutMillis = &id, 60_000
+		var p *kmsg.InitProducerIDResponse
+		harness.Until(t, testLimit, "a producer id", func() error {
+			find := kmsg.NewPtrFindCoordinatorRequest()
+			find.CoordinatorKey, find.CoordinatorType, find.CoordinatorKeys = id, 1, []string{id}
+			ask[*kmsg.FindCoordinatorResponse](t, c, 1+v, find)
+			p = ask[*kmsg.InitProducerIDResponse](t, c, v, begin)
+			return kerr.ErrorForCode(p.ErrorCode)
+		})
+		if v < 4 { // later clients leave it to the broker, and brokers ask in batches
+			add := kmsg.NewPtrAddPartitionsToTxnRequest()
+			add.TransactionalID, add.ProducerID, add.ProducerEpoch = id, p.ProducerID, p.ProducerEpoch
+			add.Topics = append(add.Topics, kmsg.AddPartitionsToTxnRequestTopic{Topic: topic, Partitions: []int32{0}})
+			r := ask[*kmsg.AddPartitionsToTxnResponse](t, c, v, add)
+			refusedWith(t, "AddPartitionsToTxn", r.Topics[0].Partitions[0].ErrorCode, nil)
+		} else {
+			add := kmsg.NewPtrAddPartitionsToTxnRequest()
+			x := kmsg.NewAddPartitionsToTxnRequestTransaction()
+			x.TransactionalID, x.ProducerID, x.ProducerEpoch = id, p.ProducerID, p.ProducerEpoch
+			x.Topics = append(x.Topics, kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: topic, Partitions: []int32{0}})
+			add.Transactions = append(add.Transactions, x)
+			r := ask[*kmsg.AddPartitionsToTxnResponse](t, c, v, add)
+			refusedWith(t, "AddPartitionsToTxn", r.Transactions[0].Topics[0].Partitions[0].ErrorCode, nil)
+		}
+		if v <= 4 {
+			offsets := kmsg.NewPtrAddOffsetsToTxnRequest()
+			offsets.TransactionalID, offsets.ProducerID, offsets.ProducerEpoch, offsets.Group = id, p.ProducerID, p.ProducerEpoch, group
+			refusedWith(t, "AddOffsetsToTxn", ask[*kmsg.AddOffsetsToTxnResponse](t, c, v, offsets).ErrorCode, nil)
+		}
+		committed := ask[*kmsg.TxnOffsetCommitResponse](t, c, v, txnOffsets(id, group, topic, p.ProducerID, p.ProducerEpoch))
+		refusedWith(t, "TxnOffsetCommit", committed.Topics[0].Partitions[0].ErrorCode, nil)
+		write := produceRequest(topic, topicID(t, topic), 0, recordBatch(nil, []byte("value"), func(b *kmsg.RecordBatch) {
+			b.Attributes, b.ProducerID, b.ProducerEpoch, b.FirstSequence = 0x10, p.ProducerID, p.ProducerEpoch, 0
+		}))
+		write.TransactionID = &id
+		refusedWith(t, "Produce", ask[*kmsg.ProduceResponse](t, c, 8+v, write).Topics[0].Partitions[0].ErrorCode, nil)
+
+		end := kmsg.NewPtrEndTxnRequest()
+		end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = id, p.ProducerID, p.ProducerEpoch, true
+		for range 2 { // the second asks again for what is done, as if the answer had been lost
+			harness.Until(t, testLimit, "the end", func() error {
+				r := ask[*kmsg.EndTxnResponse](t, c, v, end)
+				if r.ErrorCode == 0 && v >= 5 && (r.ProducerID != p.ProducerID || r.ProducerEpoch != p.ProducerEpoch+1) {
+					t.Errorf("version %d: %+v", v, r)
+				}
+				return kerr.ErrorForCode(r.ErrorCode)
+			})
+		}
+		harness.Until(t, testLimit, "the offset", func() error {
+			fetch := kmsg.NewPtrOffsetFetchRequest()
+			fetch.RequireStable = true
+			g := kmsg.NewOffsetFetchRequestGroup()
+			g.Group, g.Topics = group, []kmsg.OffsetFetchRequestGroupTopic{{Topic: topic, Partitions: []int32{0}}}
+			fetch.Groups = append(fetch.Groups, g)
+			at := ask[*kmsg.OffsetFetchResponse](t, c, 8, fetch).Groups[0].Topics[0].Partitions[0]
+			if at.ErrorCode == 0 && at.Offset != 7 {
+				t.Errorf("version %d: offset %d", v, at.Offset)
+			}
+			return kerr.ErrorForCode(at.ErrorCode)
+		})
+		if stable, end := ends(t, topic, kgo.ReadCommitted()), ends(t, topic, kgo.ReadUncommitted()); stable != 2 || end != 2 {
+			t.Errorf("version %d: last stable offset %d, end %d", v, stable, end)
+		}
 	}
 }
 

@@ -37,6 +37,11 @@ var served = []struct {
 	{kmsg.DeleteRecords, 0, 2},
 	{kmsg.InitProducerID, 0, 5},
 	{kmsg.OffsetForLeaderEpoch, 2, 4},
+	{kmsg.AddPartitionsToTxn, 0, 5},
+	{kmsg.AddOffsetsToTxn, 0, 4},
+	{kmsg.EndTxn, 0, 5},
+	{kmsg.WriteTxnMarkers, 1, 2},
+	{kmsg.TxnOffsetCommit, 0, 5},
 	{kmsg.DescribeConfigs, 1, 4},
 	{kmsg.AlterConfigs, 0, 2},
 	{kmsg.DescribeLogDirs, 1, 5},
@@ -46,6 +51,8 @@ var served = []struct {
 	{kmsg.OffsetDelete, 0, 0},
 	{kmsg.DescribeCluster, 0, 2},
 	{kmsg.DescribeProducers, 0, 0},
+	{kmsg.DescribeTransactions, 0, 0},
+	{kmsg.ListTransactions, 0, 2},
 	{kmsg.ConsumerGroupHeartbeat, 0, 1},
 	{kmsg.ConsumerGroupDescribe, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
@@ -241,6 +248,9 @@ func (f *filled) request(t *testing.T, key kmsg.Key) kmsg.Request {
 		return q
 	case *kmsg.ApiVersionsRequest:
 		return apiVersions()
+	}
+	if q := f.txnRequest(key); q != nil {
+		return q
 	}
 	return f.adminRequest(t, key)
 }
