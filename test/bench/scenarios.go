@@ -138,6 +138,16 @@ var mainScenarios = []scenario{
 		targets: []target{limit(2, readyTime), limit(250, residentMiB)},
 	},
 	{
+		name: "compact", what: "Compaction of a log of random updates, 1 KiB each, to one record a key, from the change of cleanup.policy on; a tenth of the records stays",
+		prepare: compaction, shown: []metric{byteRate, brokerCPU, extraMiB},
+		targets: []target{faster(2), limit(256, extraMiB)},
+	},
+	{
+		name: "compact-beside", what: "8,000 records/s of 1 KiB to 4 partitions, consumed as they come, on a Varve that compacts another topic all the time, beside one that does not",
+		prepare: compactBeside, shown: append(append(percentiles(endToEnd), percentiles(ack)...), byteRate, brokerCPU),
+		targets: []target{faster(0.9)},
+	},
+	{
 		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",
 		prepare: loaded, shown: []metric{residentMiB},
 	},
@@ -155,16 +165,21 @@ type sizes struct {
 	pacedFor time.Duration // warm-up of paced load
 
 	appending time.Duration // of one append row
+
+	compact int // records of 1 KiB to compact
+	keys    int // of them
 }
 
 var fullSizes = sizes{
 	rounds: 3, small: 6_000_000, large: 1_000_000, replay: 1_500_000, cold: 1_900_000, warmup: 500_000,
 	paced: 15 * time.Second, pacedFor: 5 * time.Second, appending: 10 * time.Second,
+	compact: 10_000_000, keys: 1_000_000,
 }
 
 var quickSizes = sizes{
 	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
 	paced: 3 * time.Second, pacedFor: time.Second, appending: 2 * time.Second,
+	compact: 200_000, keys: 20_000,
 }
 
 // records is how many records of a size a produce row sends.
