@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -44,12 +45,12 @@ func (s side) median(m metric) (float64, bool) {
 	return median(all), len(all) > 0
 }
 
-// scenarioLimit bounds one scenario with all its rounds.
+// scenarioLimit bounds one scenario with all its rounds, where it names no other limit.
 const scenarioLimit = 20 * time.Minute
 
 // run measures one scenario: its contestants in turn, round after round.
 func (b *bench) run(ctx context.Context, s *scenario) outcome {
-	ctx, cancel := context.WithTimeout(ctx, scenarioLimit)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.limit, scenarioLimit))
 	defer cancel()
 	b.env = newEnv(ctx, b.root)
 	o := outcome{Name: s.name, What: s.what, Shown: s.shown, of: s}

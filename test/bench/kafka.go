@@ -68,13 +68,17 @@ func (k *kafka) Process() *harness.Process { return k.process }
 
 func (k *kafka) Start() time.Duration {
 	begin := time.Now()
-	k.process = harness.StartProcess(k.env, "Kafka", k.java(append(kafkaJVM, "kafka.Kafka", k.properties())...))
+	k.launch()
 	ctx, cancel := context.WithTimeout(k.env.ctx, startLimit)
 	defer cancel()
 	if err := awaitAnswer(ctx, k.address); err != nil {
 		k.env.Fatalf("%v\n%s", err, k.process.Output())
 	}
 	return time.Since(begin)
+}
+
+func (k *kafka) launch() {
+	k.process = harness.StartProcess(k.env, "Kafka", k.java(append(kafkaJVM, "kafka.Kafka", k.properties())...))
 }
 
 // startLimit is how long a start may take.

@@ -29,6 +29,9 @@ type options struct {
 	out    string // directory of the report; "" is the terminal only
 	note   string
 
+	recoverGB int  // 0: as the size of the run says
+	named     bool // -run was given
+
 	compactMiB int // 0: as the size of the run says
 }
 
@@ -46,11 +49,13 @@ func parse(args []string) (options, error) {
 	})
 	set.StringVar(&against, "against", "", "compare with another Varve, this `binary`, in place of Kafka where both stay up")
 	set.IntVar(&o.compactMiB, "compact-mib", 0, "`MiB` of the log to compact, a tenth of it live (default 10,000; 200 with -quick)")
+	set.IntVar(&o.recoverGB, "recover-gb", 0, "`GB` of the log to recover (default 100, or what leaves 10 of the disk free; 2 with -quick)")
 	set.StringVar(&o.note, "note", "", "a `sentence` for the report")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
-	if o.out == "" && pattern == "" && !o.quick {
+	o.named = pattern != ""
+	if o.out == "" && !o.named && !o.quick {
 		o.out = "docs"
 	}
 	var err error
@@ -91,7 +96,7 @@ func run(args []string) error {
 		return err
 	}
 	for i := range scenarios {
-		if s := &scenarios[i]; o.run.MatchString(s.name) && ctx.Err() == nil {
+		if s := &scenarios[i]; o.runs(s) && ctx.Err() == nil {
 			say("%s %s", time.Now().Format(time.TimeOnly), s.name)
 			r.Scenarios = append(r.Scenarios, b.run(ctx, s))
 		}
@@ -106,6 +111,11 @@ func run(args []string) error {
 	return r.write(filepath.Clean(o.out))
 }
 
+// runs tells whether a scenario is part of the run.
+func (o options) runs(s *scenario) bool {
+	return o.run.MatchString(s.name) && (o.named || !s.apart)
+}
+
 func (o options) sizes() sizes {
 	z := fullSizes
 	if o.quick {
@@ -116,6 +126,9 @@ func (o options) sizes() sizes {
 	}
 	if o.compactMiB > 0 {
 		z.compact, z.keys = o.compactMiB<<10, o.compactMiB<<10/10
+	}
+	if o.recoverGB > 0 {
+		z.recover = int64(o.recoverGB) * gigabyte
 	}
 	return z
 }

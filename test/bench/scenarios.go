@@ -15,6 +15,8 @@ type scenario struct {
 	prepare func(b *bench) []contestant
 	shown   []metric
 	targets []target
+	apart   bool          // it runs only where -run names it: it takes a disk of its own
+	limit   time.Duration // of all its rounds; 0 is scenarioLimit
 }
 
 // contestant measures one side of a scenario, again and again.
@@ -148,6 +150,12 @@ var mainScenarios = []scenario{
 		targets: []target{faster(0.9)},
 	},
 	{
+		name: "recover", what: "Start after SIGKILL under load, with a topic of 1,000 partitions, 1 GiB segments and 512 MB produced since the last checkpoint, to the answer that has all their end offsets; page cache warm, and dropped as after a reboot",
+		prepare: recovery, apart: true, limit: 2 * time.Hour,
+		shown:   []metric{readyTime, coldReady, logGiB, unsettled, startRead, coldRead, startWrite},
+		targets: []target{limit(5, readyTime), limit(5, coldReady)},
+	},
+	{
 		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",
 		prepare: loaded, shown: []metric{residentMiB},
 	},
@@ -166,6 +174,8 @@ type sizes struct {
 
 	appending time.Duration // of one append row
 
+	recover int64 // bytes of the log to recover; 0 is what the disk has room for
+
 	compact int // records of 1 KiB to compact
 	keys    int // of them
 }
@@ -180,6 +190,7 @@ var quickSizes = sizes{
 	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
 	paced: 3 * time.Second, pacedFor: time.Second, appending: 2 * time.Second,
 	compact: 200_000, keys: 20_000,
+	recover: 2 * gigabyte,
 }
 
 // records is how many records of a size a produce row sends.
