@@ -9,8 +9,9 @@ import (
 	"github.com/varvelog/varve/segment/batch"
 )
 
-// readerBytes is read at once by a Reader; batches that are larger get what they need.
-const readerBytes = 1 << 20
+// readerBytes is read at once by a Reader: what stays in the processor's second level
+// cache until it has been looked at. Batches that are larger get what they need.
+const readerBytes = 256 << 10
 
 // Reader reads whole batches of sealed segments. It keeps its buffer from one segment
 // to the next, so it belongs to one goroutine.
@@ -90,7 +91,7 @@ func (s *segment) batches(r *Reader, position, end int64, yield func(batch.Batch
 			return corrupt("record batch is cut short")
 		}
 		if int64(len(have)) < max(size, batch.HeaderSize) {
-			if have, err = r.fill(f, position, size, end); err != nil {
+			if have, err = r.fill(f, have, position, size, end); err != nil {
 				if errors.Is(err, io.EOF) {
 					return corrupt("file is shorter than its size")
 				}
@@ -115,25 +116,31 @@ func (s *segment) batches(r *Reader, position, end int64, yield func(batch.Batch
 	return nil
 }
 
-// fill reads at least size bytes at position, or more up to end.
-func (r *Reader) fill(f *File, position, size, end int64) ([]byte, error) {
+// fill returns at least size bytes from position on, or more up to end; have are those
+// that are known already, so that nothing is read twice.
+func (r *Reader) fill(f *File, have []byte, position, size, end int64) ([]byte, error) {
 	if want := max(size, readerBytes); int64(len(r.buf)) < want {
-		r.buf = make([]byte, want)
+		grown := make([]byte, want)
+		copy(grown, have)
+		r.buf = grown
+	} else {
+		copy(r.buf, have)
 	}
-	p := r.buf[:min(int64(len(r.buf)), end-position)]
+	all := r.buf[:min(int64(len(r.buf)), end-position)]
+	p := all[len(have):]
 	if r.Read != nil {
 		if err := r.Read(int64(len(p))); err != nil {
 			return nil, err
 		}
 	}
-	n, err := f.ReadAt(p, position)
+	n, err := f.ReadAt(p, position+int64(len(have)))
 	if n < len(p) {
 		if err == nil {
 			err = io.EOF
 		}
 		return nil, err
 	}
-	return p, nil
+	return all, nil
 }
 
 // FirstTimestamp returns the largest timestamp (ms) of the first batch of a sealed
