@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,7 +24,7 @@ func TestReliabilityNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := definedTests(t)
+	tests := harness.Tests(t)
 	seen := map[string]bool{}
 	named := map[string]string{} // test: row
 	for line := range strings.Lines(string(page)) {
@@ -61,28 +60,4 @@ func TestReliabilityNamesTestsThatExist(t *testing.T) {
 			t.Errorf("%s stands in no row", name)
 		}
 	}
-}
-
-// definedTests returns the tests and fuzz targets of the module, with their package.
-func definedTests(t *testing.T) map[string]string {
-	t.Helper()
-	tests := map[string]string{}
-	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(\w+ \*testing\.[TF]\)`)
-	err := filepath.WalkDir(harness.Root(t), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, m := range function.FindAllSubmatch(source, -1) {
-			tests[string(m[1])] = filepath.Base(filepath.Dir(path))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tests
 }

@@ -317,7 +317,7 @@ func TestTxnTieredReads(t *testing.T) {
 	for range 20 {
 		from := rng.Int64N(high)
 		got := short(readTo(t, b, "tiered", 0, from, high, kgo.ReadCommitted()))
-		if len(got) > len(want) || !slices.Equal(got, want[len(want)-len(got):])  {
+		if len(got) > len(want) || !slices.Equal(got, want[len(want)-len(got):]) {
 			t.Errorf("from offset %d: %d values, which are not the last ones", from, len(got))
 		}
 	}
@@ -436,7 +436,7 @@ func copier(t *testing.T, address string) {
 		kgo.SeedBrokers(address), kgo.TransactionalID(fmt.Sprintf("copier-%d", os.Getpid())),
 		kgo.TransactionTimeout(3*time.Second), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics(copyInput), kgo.SessionTimeout(2*time.Second), kgo.HeartbeatInterval(300*time.Millisecond),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic(copyOutput), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic(copyOutput),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 	)
 	if err != nil {
