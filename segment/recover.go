@@ -451,9 +451,9 @@ func (p *opening) drop(rest []found) error {
 }
 
 // recover looks into one segment: its index entries below point are kept, as far as
-// they stand up, and from the last of them on the log is read. After an unclean stop
-// each batch's CRC is checked there; after a clean one only that they fill the file,
-// and where they do not all is read again with CRCs. whole is false where it was cut.
+// they stand up, and from the batch of the last of them on the log is read: headers below
+// point, batches with their CRCs above. After a clean stop nothing is above, and where
+// the batches do not fill the file all is read again with CRCs. whole is false where it was cut.
 // The segment is left ready to be appended to.
 func (p *opening) recover(s *segment, f found, point int64) (whole bool, err error) {
 	if err := s.open(&s.log, logSuffix); err != nil {
@@ -469,11 +469,14 @@ func (p *opening) recover(s *segment, f found, point int64) (whole bool, err err
 			return false, err
 		}
 	}
-	fault, err := p.walk(s, position, !p.o.Clean)
+	if position == 0 && !p.o.Clean {
+		point = s.base // no entry vouches for where batches begin
+	}
+	unflushed, fault, err := p.walk(s, position, point)
 	if err == nil && fault != nil && p.o.Clean {
 		s.size = f.size
 		if err = s.resetIndexes(0, 0); err == nil {
-			fault, err = p.walk(s, 0, true)
+			_, fault, err = p.walk(s, 0, s.base)
 		}
 	}
 	if err != nil {
@@ -495,8 +498,8 @@ func (p *opening) recover(s *segment, f found, point int64) (whole bool, err err
 			return false, err
 		}
 	}
-	if !p.o.Clean && position < s.size && !mutant("believe the cache after a failed sync") {
-		return fault == nil, s.resettle(position)
+	if !p.o.Clean && unflushed < s.size && !mutant("believe the cache after a failed sync") {
+		return fault == nil, s.resettle(unflushed)
 	}
 	if s.size > 0 && (fault != nil || !p.o.Clean && !p.o.settled) {
 		return fault == nil, s.log.f.Sync()
@@ -654,23 +657,24 @@ func (s *segment) resetIndexes(offsetSize, timeSize int64) error {
 }
 
 // walk reads the batches from position on up to the first fault or the end, notes
-// them in the indexes and epochs, and sets the segment's next offset and size.
-func (p *opening) walk(s *segment, position int64, crc bool) (fault, err error) {
+// them in the indexes and epochs, and sets the segment's next offset and size. CRCs are
+// checked of what ends above offset point; unflushed is the position where that begins.
+func (p *opening) walk(s *segment, position, point int64) (unflushed int64, fault, err error) {
 	c := p.l.config.Load()
 	w := s.scan(s.log, position, s.size)
 	defer w.close()
-	if mutant("recover without CRCs") {
-		crc = false
-	}
-	if crc {
-		w.pool = &largeBuffers
-	}
+	crc := false // of this batch and those that follow
 	s.next = s.base
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
+		at := w.position
 		h, err := w.batch()
-		if err == nil && crc {
+		if err == nil && !crc && h.last >= point {
+			crc, unflushed = true, at
+			w.enlarge()
+		}
+		if err == nil && crc && !mutant("recover without CRCs") {
 			err = w.check(h)
 			p.r.ScannedBytes += h.size
 		}
@@ -679,7 +683,7 @@ func (p *opening) walk(s *segment, position int64, crc bool) (fault, err error) 
 				p.l.first = h.maxTimestamp
 			}
 			if err := s.note(h, c.IndexInterval, c.IndexBytes); err != nil {
-				return nil, err
+				return 0, nil, err
 			}
 			s.next = h.last + 1
 			p.noteEpoch(h)
@@ -688,12 +692,18 @@ func (p *opening) walk(s *segment, position int64, crc bool) (fault, err error) 
 		var corrupt *CorruptError
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil, p.firstTimestamp(s, position)
+			if !crc {
+				unflushed = s.size
+			}
+			return unflushed, nil, p.firstTimestamp(s, position)
 		case errors.As(err, &corrupt):
 			s.size = corrupt.Position
-			return err, p.firstTimestamp(s, position)
+			if !crc {
+				unflushed = s.size
+			}
+			return unflushed, err, p.firstTimestamp(s, position)
 		}
-		return nil, err
+		return 0, nil, err
 	}
 }
 

@@ -86,6 +86,12 @@ func (s *scanner) view(position, want int64) ([]byte, error) {
 	return (*s.buf)[position-s.at : s.n], nil
 }
 
+// enlarge goes on in large reads, from the batch that was read last.
+func (s *scanner) enlarge() {
+	s.close()
+	s.pool, s.n = &largeBuffers, 0
+}
+
 func (s *scanner) corrupt(position int64, reason string) error {
 	return &CorruptError{Path: s.path, Position: position, Reason: reason}
 }
