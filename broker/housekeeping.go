@@ -116,8 +116,9 @@ func (b *Broker) flushDue(context.Context) {
 }
 
 // checkpoint writes how far logs are flushed, so that the next start scans only what
-// came after.
-func (b *Broker) checkpoint(context.Context) {
+// came after. Producer snapshots come first: those above a recovery point are not trusted.
+func (b *Broker) checkpoint(ctx context.Context) {
+	b.each(ctx, 1, "write producer snapshots", func(_ context.Context, p *partition.Partition) error { return p.Snapshot() })
 	for _, d := range b.dirs {
 		if err := d.Checkpoint(); err != nil && d.Err() == nil {
 			b.Log.Error("could not write checkpoints", zap.String("dir", d.Path()), zap.Error(err))

@@ -477,8 +477,10 @@ func TestSnapshotsStayAtSegmentBorders(t *testing.T) {
 	appendN(t, l, 5, seeded(1))
 	snap()
 	appendN(t, l, 1, seeded(1))
+	before := snap()
+	appendN(t, l, 1, seeded(1))
 	last := snap()
-	if want := []int64{border, last}; !reflect.DeepEqual(l.snapshots, want) {
+	if want := []int64{border, before, last}; !reflect.DeepEqual(l.snapshots, want) {
 		t.Fatal(l.snapshots, want)
 	}
 	s, err := l.Sealed(0)
@@ -489,7 +491,7 @@ func TestSnapshotsStayAtSegmentBorders(t *testing.T) {
 	f, _ := mem.Open(filepath.Join(o.Dir, fileName(last, snapshotSuffix)), false)
 	f.WriteAt([]byte{9}, 20)
 	at, got, found, err := l.LoadSnapshot(last)
-	if at != border || !reflect.DeepEqual(got, ps) || !found || err != nil {
+	if at != before || !reflect.DeepEqual(got, ps) || !found || err != nil {
 		t.Fatal(at, got, found, err)
 	}
 }

@@ -98,7 +98,8 @@ func ParseSnapshot(p []byte) ([]ProducerState, error) {
 // WriteSnapshot stores a producer snapshot for the state at offset (<offset>.snapshot).
 // It is not synced: a torn one is found by its CRC, and one that is ahead of the
 // recovery point is not trusted after a crash. Snapshots at segment borders stay as
-// long as the segment that begins there; of the others only the newest stays. It returns
+// long as the segment that begins there; of the others the two newest stay, for the newest
+// may be ahead of the recovery point, and the one before it then is not. It returns
 // ErrNoSpace where the disk is full; the log goes on without the snapshot.
 func (l *Log) WriteSnapshot(offset int64, producers []ProducerState) error {
 	l.mu.Lock()
@@ -120,10 +121,17 @@ func (l *Log) WriteSnapshot(offset int64, producers []ProducerState) error {
 		l.snapshots = slices.Insert(l.snapshots, i, offset)
 	}
 	borders := l.segments // only the appender changes it, and that is us
-	return l.dropSnapshots(func(s int64) bool {
-		_, border := slices.BinarySearchFunc(borders, s, func(seg *segment, s int64) int { return compare(seg.base, s) })
-		return s < offset && !border
-	})
+	border := func(s int64) bool {
+		_, found := slices.BinarySearchFunc(borders, s, func(seg *segment, s int64) int { return compare(seg.base, s) })
+		return found
+	}
+	before := int64(-1) // the newest but this one that is at no border
+	for _, s := range l.snapshots {
+		if s < offset && !border(s) {
+			before = s
+		}
+	}
+	return l.dropSnapshots(func(s int64) bool { return s < before && !border(s) })
 }
 
 // dropSnapshots removes the snapshots for which drop holds. Caller holds mu.

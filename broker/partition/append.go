@@ -143,6 +143,7 @@ func (p *Partition) append(b batch.Batch, marker batch.Marker, a Append, c *conf
 	done.round, err = p.log.Append(p.one[:])
 	p.one[0] = nil
 	if err == nil {
+		p.unsnapped += int64(b.Size())
 		return done, nil
 	}
 	if begins {

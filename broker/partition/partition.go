@@ -67,6 +67,8 @@ type Partition struct {
 	active    int64          // base offset of the active segment
 	one       [1]batch.Batch // the argument of Log.Append
 	closed    bool
+	// unsnapped is how many bytes of batches lie above the newest snapshot.
+	unsnapped int64
 	// incomplete: of producers that wrote below the local log start only, nothing is known.
 	incomplete bool
 

@@ -55,10 +55,16 @@ func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 		}
 		return nil
 	}
+	p.unsnapped = 0
 	err := p.walk(at, o.End, func(b batch.Batch) error {
 		if err := borders(b.BaseOffset()); err != nil {
 			return err
 		}
+		size, err := batch.PeekSize(b)
+		if err != nil {
+			return err
+		}
+		p.unsnapped += size
 		return p.replay(b, now)
 	})
 	if err != nil {
