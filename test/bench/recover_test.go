@@ -61,3 +61,23 @@ func TestIOCountsReadsTheKernelsLines(t *testing.T) {
 		t.Errorf("counts are %v", got)
 	}
 }
+
+func TestScenariosApartRunOnlyWhereTheyAreNamed(t *testing.T) {
+	apart, plain := &scenario{name: "recover", apart: true}, &scenario{name: "loaded"}
+	for _, c := range []struct {
+		args         []string
+		apart, plain bool
+	}{
+		{nil, false, true},
+		{[]string{"-run", "recover"}, true, false},
+		{[]string{"-run", "."}, true, true},
+	} {
+		o, err := parse(c.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.runs(apart) != c.apart || o.runs(plain) != c.plain {
+			t.Errorf("%q runs the one apart: %v, the other: %v", c.args, o.runs(apart), o.runs(plain))
+		}
+	}
+}
