@@ -329,14 +329,27 @@ func (s *txnShard) writeMarkers(partitions []txn.Partition, m Marker) (left []tx
 
 // complete stores that all markers are written. It returns false where it has to be tried
 // again.
+//
+// It counts as soon as it is appended, so that the next transaction does not wait for one
+// more flush: whatever follows from it comes after it in the log. Where it is lost its
+// successors are, too, and the next coordinator writes the same markers again, which then
+// end nothing.
 func (s *txnShard) complete(e *txnEntry) bool {
 	if s.enter() != 0 {
 		return true // it is for the next coordinator
 	}
+	defer s.mu.Unlock()
 	now := s.now()
-	reply := make(chan outcome, 1)
-	s.carryOut(now, e, e.Complete(now), func(code int16) { reply <- outcome{code: code} })
-	s.mu.Unlock()
-	_, code := s.await(s.life, reply)
-	return code == 0
+	m := e.Complete(now).Write
+	refused := false
+	s.append(now, &share{
+		Write: plain([]batch.Record{txn.Record(now, e.ID(), m)}),
+		told:  func(_ int64, code int16) { refused = code != 0 },
+	})
+	if refused {
+		e.Written(false)
+		return false
+	}
+	s.written(e, m, 0)
+	return true
 }

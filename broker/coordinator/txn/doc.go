@@ -5,8 +5,8 @@
 //
 // What always holds:
 //
-//   - One step at a time: while a record is on its way to the log, every other step is
-//     answered CONCURRENT_TRANSACTIONS, and what is answered is what the log holds.
+//   - One step at a time: until the fate of a step's record is told (Written), every other
+//     step is answered CONCURRENT_TRANSACTIONS.
 //   - A transaction that is prepared is completed in the direction in which it was
 //     prepared, whatever is asked and whoever coordinates it.
 //   - The epoch of a producer never goes back; a new producer id begins at epoch 0.
