@@ -282,3 +282,49 @@ func TestDeletedSegmentsStayForTheirDelay(t *testing.T) {
 		return err
 	})
 }
+
+// TestOffsetsTopicIsCompacted commits offsets again and again: the topic that holds them
+// shrinks to the last of each, which are all there after a kill.
+func TestOffsetsTopicIsCompacted(t *testing.T) {
+	b := harness.StartBroker(t, append(quick(), "offsets.topic.num.partitions=1", "offsets.topic.segment.bytes=1048576", "log.cleaner.backoff.ms=100")...)
+	const partitions, commits = 100, 400
+	createTopic(t, b, "committed", partitions, map[string]string{"remote.storage.enable": "false"})
+	a := admin(t, b)
+	ctx := within(t, time.Minute)
+	for n := range int64(commits) {
+		all := kadm.Offsets{}
+		for p := range int32(partitions) {
+			all.AddOffset("committed", p, n, -1)
+		}
+		if err := a.CommitAllOffsets(ctx, "g", all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := func() (n int64) {
+		for _, s := range logFiles(t, b, "__consumer_offsets", 0) {
+			n += s
+		}
+		return n
+	}
+	harness.Until(t, 30*time.Second, "compaction", func() error {
+		p, err := os.ReadFile(filepath.Join(b.Dir, "cleaner-offset-checkpoint"))
+		if err != nil || !strings.Contains(string(p), "__consumer_offsets 0 ") {
+			return fmt.Errorf("cleaner offsets %q, %w", p, err)
+		}
+		if n := size(); n > 1<<20+100<<10 { // the active segment, and the rest of the others
+			return fmt.Errorf("%d bytes", n)
+		}
+		return nil
+	})
+	b.Kill()
+	b.Start()
+	got, err := a.FetchOffsets(ctx, "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(partitions) {
+		if o, ok := got.Lookup("committed", p); !ok || o.At != commits-1 {
+			t.Fatalf("partition %d: offset %d, want %d", p, o.At, commits-1)
+		}
+	}
+}
