@@ -2,11 +2,14 @@ package harness
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -41,15 +44,33 @@ func StartBrokerOf(t testing.TB, binary string, env []string, sets ...string) *B
 	return b
 }
 
-// FreeAddress returns a loopback address with a port that was free a moment ago.
+// Ports of FreeAddress: below those that Linux gives to outgoing connections
+// (ip_local_port_range), one of which would else sit on the port of a broker that is down.
+const (
+	firstPort = 15_000
+	lastPort  = 32_000
+)
+
+var given sync.Map // port: struct{}{}, of this process
+
+// FreeAddress returns a loopback address with a port that was free a moment ago, and that
+// it has not returned before.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		if _, taken := given.LoadOrStore(port, struct{}{}); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // readyLimit is how long a start may take at most before a test gives up on it.
