@@ -185,54 +185,53 @@ func alterTopic(e *env, s system, name string, configs map[string]string) {
 	}
 }
 
-// compactBeside measures a paced load with a consumer, first beside a compaction that
-// goes on all the time, then without one.
+// compactBeside measures a paced load with a consumer beside a topic that is updated at
+// 2 MB/s: first while that is compacted, again whenever a segment of 2 MiB is full, then
+// while it is not.
 func compactBeside(b *bench) []contestant {
 	load := pace{producers: 4, partitions: 4, rate: 2000, size: 1024, linger: linger, length: b.sizes.paced, warmup: b.sizes.pacedFor}
 	s := newVarve(b.env, "varve.tiering.default=false", cleaning)
 	s.Start()
-	measure := func() figures {
-		t := topic{name: "paced", partitions: load.partitions}
-		createTopic(b.env, s, t)
-		defer deleteTopic(b.env, s, t.name)
-		return b.atRate(s, t, load, true)
-	}
-	return []contestant{
-		{"compacting", func() figures {
-			t := compacted()
+	beside := func(policy string) func() figures {
+		return func() figures {
+			updated := compacted()
+			updated.configs["segment.bytes"] = strconv.Itoa(2 << 20)
+			createTopic(b.env, s, updated)
+			defer deleteTopic(b.env, s, updated.name)
+			b.fillKeys(s, updated)
+			alterTopic(b.env, s, updated.name, map[string]string{"cleanup.policy": policy, "min.cleanable.dirty.ratio": "0"})
+			t := topic{name: "paced", partitions: load.partitions}
 			createTopic(b.env, s, t)
 			defer deleteTopic(b.env, s, t.name)
-			b.fillKeys(s, t)
-
-			alterTopic(b.env, s, t.name, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0"})
 			stop := make(chan struct{})
 			done := make(chan error)
-			go func() { done <- b.keepDirty(s, t, stop) }()
-			f := measure()
+			go func() { done <- b.keepDirty(s, updated, stop) }()
+			f := b.atRate(s, t, load, true)
 			close(stop)
 			b.env.check(<-done)
 			return f
-		}},
-		{"idle", measure},
+		}
 	}
+	return []contestant{{"compacting", beside("compact")}, {"not", beside("delete")}}
 }
 
-// keepDirty updates keys until stop, so that the cleaner always has something to do.
+// keepDirty updates keys at 2 MB/s until stop.
 func (b *bench) keepDirty(s system, t topic, stop <-chan struct{}) error {
+	const size, every = 20 << 10, 10 * time.Millisecond
 	c, err := newProducer(s.Address(), t.name, linger)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
 	for i := 0; ; i++ {
 		select {
 		case <-stop:
-			return nil
-		case <-time.After(10 * time.Millisecond):
+			return c.Flush(b.env.ctx)
+		case <-ticker.C:
 		}
-		r := &kgo.Record{Key: fmt.Appendf(nil, "%016d", i%b.sizes.keys), Value: value(i, compactRow)}
-		if err := c.ProduceSync(b.env.ctx, r).FirstErr(); err != nil {
-			return err
-		}
+		r := &kgo.Record{Key: fmt.Appendf(nil, "%016d", i%b.sizes.keys), Value: value(i, size)}
+		c.Produce(b.env.ctx, r, nil)
 	}
 }

@@ -145,7 +145,7 @@ var mainScenarios = []scenario{
 		targets: []target{faster(2), limit(256, extraMiB)},
 	},
 	{
-		name: "compact-beside", what: "8,000 records/s of 1 KiB to 4 partitions, consumed as they come, on a Varve that compacts another topic all the time, beside one that does not",
+		name: "compact-beside", what: "8,000 records/s of 1 KiB to 4 partitions, consumed as they come, beside another topic that is updated at 2 MB/s and compacted whenever a segment of 2 MiB is full, against the same without compaction",
 		prepare: compactBeside, shown: append(append(percentiles(endToEnd), percentiles(ack)...), byteRate, brokerCPU),
 		targets: []target{faster(0.9)},
 	},
