@@ -115,6 +115,33 @@ func (b *Broker) flushDue(context.Context) {
 	}
 }
 
+// checkpointBytes is after how many bytes in one log directory a checkpoint is due before
+// its time: a start after a crash reads and writes them again, and is to take seconds.
+const checkpointBytes = 1 << 30
+
+// checkpointDue decides by the time since the last checkpoint and what was written since.
+func checkpointDue(since, interval time.Duration, written int64) bool {
+	return since >= interval || written >= checkpointBytes
+}
+
+// checkpoints returns the step that takes a checkpoint when one is due.
+func (b *Broker) checkpoints() func(context.Context) {
+	last := b.steadyNow()
+	return func(ctx context.Context) {
+		written := int64(0)
+		for _, d := range b.dirs {
+			if d.Err() == nil {
+				written = max(written, d.Unnoted())
+			}
+		}
+		now := b.steadyNow()
+		if checkpointDue(now.Sub(last), b.config().CheckpointInterval, written) {
+			last = now
+			b.checkpoint(ctx)
+		}
+	}
+}
+
 // checkpoint writes how far logs are flushed, so that the next start scans only what
 // came after. Producer snapshots come first: those above a recovery point are not trusted.
 func (b *Broker) checkpoint(ctx context.Context) {

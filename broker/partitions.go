@@ -153,6 +153,7 @@ func (b *Broker) openReplica(t *cluster.Topic, id tiering.PartitionID, settings 
 		Log: log, Remote: b.tier.Remote(id), Config: settings, Now: b.Now,
 		ProducerExpiry:  b.config().ProducerIDExpiration,
 		MaxDecompressed: b.config().MaxDecompressedBytes,
+		Cleaned:         func() int64 { return dir.Cleaned(t.Name, id.Partition) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, log.Close())

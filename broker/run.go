@@ -59,7 +59,7 @@ func (b *Broker) loops() []loop {
 		{"bucket scrub", scrubPause, b.scrub},
 		{"roll by time", time.Second, b.roll},
 		{"flush by time", flushCheck, b.flushDue},
-		{"checkpoints", b.config().CheckpointInterval, b.checkpoint},
+		{"checkpoints", min(b.config().CheckpointInterval, checkpointLook), b.checkpoints()},
 		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
 		{"compaction", max(b.config().CleanerBackoff, cleanerPause), b.compact},
 		{"removal of deleted files", time.Second, b.removeDeleted},
@@ -74,6 +74,9 @@ const scrubPause = time.Second
 
 // flushCheck is how late a flush by time (flush.ms) may be.
 const flushCheck = 100 * time.Millisecond
+
+// checkpointLook is the longest pause between two looks whether a checkpoint is due.
+const checkpointLook = time.Second
 
 // cleanerPause is the shortest pause between two looks for logs to compact.
 const cleanerPause = 100 * time.Millisecond

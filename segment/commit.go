@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/segment/vfs"
@@ -32,6 +33,8 @@ type Committer struct {
 	// lastAll is when a syncfs last ended, or the first round that might have been one.
 	lastAll time.Time
 	closed  bool // nobody runs any more: rounds end with ErrClosed
+
+	written atomic.Int64 // bytes of all rounds that ended well
 }
 
 // NewCommitter returns the committer of a log directory. Run makes it work. now tells
@@ -210,6 +213,7 @@ func (c *Committer) commit(logs []*Log) error {
 			_ = l.fail(err) // commit returns the cause
 		} else {
 			l.flushedTo(taken[i])
+			c.written.Add(taken[i].bytes)
 		}
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/segment/vfs"
@@ -62,7 +63,8 @@ type Dir struct {
 	clean     bool // how the last stop was
 	offline   chan struct{}
 
-	checkpoint sync.Mutex // serialises Checkpoint and Close; before mu
+	checkpoint sync.Mutex   // serialises Checkpoint and Close; before mu
+	noted      atomic.Int64 // of committer.written, at the last checkpoint
 
 	mu        sync.Mutex // guards what follows
 	clusterID string
@@ -449,12 +451,20 @@ func (d *Dir) Checkpoint() error {
 	if err := d.Err(); err != nil {
 		return err
 	}
+	written := d.committer.written.Load()
 	err := d.writeCheckpoints(false)
 	if vfs.Full(err) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
+	if err == nil {
+		d.noted.Store(written)
+	}
 	return d.blame(err)
 }
+
+// Unnoted returns how many bytes were flushed since the last checkpoint. A start after a
+// crash reads and writes them again.
+func (d *Dir) Unnoted() int64 { return d.committer.written.Load() - d.noted.Load() }
 
 // writeCheckpoints collects and writes. Caller holds checkpoint.
 func (d *Dir) writeCheckpoints(synced bool) error {

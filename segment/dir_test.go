@@ -152,3 +152,30 @@ func TestGarbageCheckpointsCountAsMissing(t *testing.T) {
 		t.Fatal(d.Faults())
 	}
 }
+
+func TestUnnotedIsWhatWasFlushedSinceTheLastCheckpoint(t *testing.T) {
+	d := openDirT(t, DirOptions{FS: vfs.NewMem(), Path: "/data"})
+	l, _, err := d.OpenLog("orders", 0, TopicID{1}, Options{Config: testConfig, Now: func() time.Time { return start }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted := int64(0)
+	for range 3 {
+		appendN(t, l, 5, seeded(1))
+		d.Committer().Commit()
+		size := int64(0)
+		for _, s := range l.Segments() {
+			size += s.Size
+		}
+		if got := d.Unnoted(); got != size-noted || got == 0 {
+			t.Errorf("%d bytes, want %d", got, size-noted)
+		}
+		if err := d.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Unnoted(); got != 0 {
+			t.Errorf("%d bytes after a checkpoint", got)
+		}
+		noted = size
+	}
+}

@@ -28,7 +28,6 @@ type Broker struct {
 	Listeners           []Endpoint
 	AdvertisedListeners []Endpoint // of those that have one; the others tell each connection the address it came by
 	LogDirs             []string
-	RecoveryThreads     int
 
 	MetadataDir          string   // etcd's, when it is embedded
 	MetadataEndpoints    []string // of an external etcd; empty: embedded

@@ -29,9 +29,9 @@ func TestQuickstartFilesLoad(t *testing.T) {
 		notices  int
 		listener Endpoint
 	}{
-		"0.9": {0, "/tmp/kafka-logs", 4, Endpoint{"PLAINTEXT", "", 9092}},
-		"2.7": {0, "/tmp/kafka-logs", 4, Endpoint{"PLAINTEXT", "", 9092}},
-		"4.3": {1, "/tmp/kraft-combined-logs", 8, Endpoint{"PLAINTEXT", "", 9092}},
+		"0.9": {0, "/tmp/kafka-logs", 5, Endpoint{"PLAINTEXT", "", 9092}},
+		"2.7": {0, "/tmp/kafka-logs", 5, Endpoint{"PLAINTEXT", "", 9092}},
+		"4.3": {1, "/tmp/kraft-combined-logs", 9, Endpoint{"PLAINTEXT", "", 9092}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file, err := os.ReadFile("testdata/quickstart-" + name + ".properties")

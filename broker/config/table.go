@@ -123,7 +123,7 @@ var brokerKeys = []Key{
 	// Directories and metadata.
 	row("log.dir", List, "/tmp/kafka-logs", "Directory of the logs, when log.dirs is not set."),
 	row("log.dirs", List, "", "Directories of the logs, separated by commas; each is flushed by itself.", null),
-	row("num.recovery.threads.per.data.dir", Int, "2", "Logs that are recovered at a time in each directory.", from(1), toBroker(func(b *Broker) any { return &b.RecoveryThreads })),
+	row("num.recovery.threads.per.data.dir", Int, "2", "Logs that are recovered at a time in each directory.", from(1), noEffect("as many logs are opened at a time as keep the disks and processors busy")),
 	row("metadata.endpoints", List, "", "Addresses of an external etcd; without any the broker embeds one.", toBroker(func(b *Broker) any { return &b.MetadataEndpoints })),
 	row("varve.metadata.dir", String, "", "Directory of the embedded etcd; metadata in the first log directory by default.", null, toBroker(func(b *Broker) any { return &b.MetadataDir })),
 	row("broker.session.timeout.ms", Int, "9000", "How long a broker may be silent before its leaderships move.", from(1000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BrokerSessionTimeout })),

@@ -36,6 +36,9 @@ const (
 	BoundHighWatermark Bound = "high watermark"
 	BoundLastStable    Bound = "last stable offset"
 	BoundSnapshot      Bound = "producer snapshot" // the last segment border with one
+	// BoundCompaction is the log start while the log was compacted above it: the offsets
+	// of what is in the bucket have no gaps. It was another policy's, and retention ends it.
+	BoundCompaction Bound = "compaction"
 )
 
 // Explain evaluates the plans of retention and of the copier as they stand now.
@@ -88,6 +91,9 @@ func (p *Partition) copyBound(o Offsets) (int64, Bound) {
 	p.mu.Lock()
 	border := p.snapshotEnd
 	p.mu.Unlock()
+	if o.LogStart < p.cleaned() {
+		return o.LogStart, BoundCompaction
+	}
 	switch bound := min(o.HighWatermark, o.LastStable, border); bound {
 	case o.HighWatermark:
 		return bound, BoundHighWatermark

@@ -87,6 +87,7 @@ func (h *house) start() {
 	o := Options{
 		Topic: "t", ID: h.id, NodeID: 1, Log: log, Config: h.config, Now: h.now,
 		ProducerExpiry: h.expiry, MaxDecompressed: 64 << 20,
+		Cleaned: func() int64 { return dir.Cleaned("t", h.id.Partition) },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

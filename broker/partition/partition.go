@@ -41,6 +41,9 @@ type Options struct {
 	// MaxDecompressed bounds in bytes what a compressed batch may expand to; 16 times
 	// max.message.bytes bounds it too, the smaller of both counts.
 	MaxDecompressed int64
+	// Cleaned returns the offset below which the log has been compacted, 0 where it has
+	// not; nil: it never is.
+	Cleaned func() int64
 }
 
 // Partition is a replica. Its methods may be called from any goroutine.
@@ -56,6 +59,7 @@ type Partition struct {
 	now             func() time.Time
 	producerExpiry  time.Duration
 	maxDecompressed int64
+	cleaned         func() int64
 	config          atomic.Pointer[config.Topic]
 
 	// writing is held by whoever moves the log's end or its roll, and around a change
@@ -98,7 +102,10 @@ func New(o Options) (*Partition, error) {
 	p := &Partition{
 		topic: o.Topic, id: o.ID, nodeID: o.NodeID, log: o.Log, remote: o.Remote, now: o.Now,
 		producerExpiry: o.ProducerExpiry, maxDecompressed: o.MaxDecompressed,
-		producers: producers{}, guards: guards{}, epoch: none,
+		producers: producers{}, guards: guards{}, epoch: none, cleaned: o.Cleaned,
+	}
+	if p.cleaned == nil {
+		p.cleaned = func() int64 { return 0 }
 	}
 	p.config.Store(&o.Config)
 	if p.remote == nil {

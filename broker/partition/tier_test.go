@@ -12,6 +12,7 @@ import (
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/segment/vfs"
+	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/tiering/mem"
 )
 
@@ -49,6 +50,30 @@ func (h *house) whole() []byte {
 		}
 	}
 	return all
+}
+
+// A log that was compacted, and is not any more, has gaps that the bucket has no room for.
+func TestWhatWasCompactedIsNotCopied(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.must(h.dir.SetCleaned("t", h.id.Partition, 40))
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd > 0 || o.LocalStart != 0 {
+		t.Fatalf("copied or trimmed: %+v", o)
+	}
+	if x := h.p.Explain(h.now()).Segments[0]; x.Copy != tiering.WaitBound || x.Bound != BoundCompaction {
+		t.Errorf("explained as %q by %q", x.Copy, x.Bound)
+	}
+	_, err := h.p.DeleteRecords(h.t.Context(), 40)
+	h.must(err)
+	before := h.whole()
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd <= 40 || o.LocalStart <= 40 {
+		t.Errorf("nothing was copied or trimmed once it was gone: %+v", o)
+	}
+	if !bytes.Equal(h.whole(), before) {
+		t.Error("the bytes have changed")
+	}
 }
 
 func TestReadAcrossTheSeamEqualsTheLogI30(t *testing.T) {
