@@ -31,7 +31,7 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	run("bucket check", b.checkBucket)
 	run("bucket reads", b.tier.Run)
 	run("group coordinator", b.tick(b.groups, b.steadyNow))
-	run("transaction coordinator", b.tick(b.transactions, b.Now))
+	run("transaction coordinator", b.tick(b.transactions, b.steadyNow))
 	run("http", b.http.serve)
 	for _, l := range b.loops() {
 		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })

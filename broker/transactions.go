@@ -21,7 +21,7 @@ func (b *Broker) newTransactions() *coordinator.Transactions {
 		partitions = int32(len(t.Partitions))
 	}
 	return coordinator.NewTransactions(coordinator.TransactionOptions{
-		Partitions: partitions, Now: b.Now, ProducerID: b.producerIDs.Take, Markers: markers{b},
+		Partitions: partitions, Now: b.steadyNow, ProducerID: b.producerIDs.Take, Markers: markers{b},
 		MaxTimeout: c.MaxTimeout, AbortCheck: c.AbortInterval, Expiration: c.IDExpiration, ExpiryCheck: c.ExpiryInterval,
 	})
 }
