@@ -196,6 +196,9 @@ func (s *state) putTopic(key, name string, kv *mvccpb.KeyValue) error {
 	if err != nil {
 		return err
 	}
+	if t, ok := s.topics[id]; ok && t.name != name {
+		return fmt.Errorf("%w: key %q has the id of topic %s", ErrCorrupt, key, t.name)
+	}
 	s.removeTopic(name) // a name that was given to another id without a deletion in between
 	s.names[name] = id
 	s.topics[id] = &committedTopic{name: name, partitions: r.Partitions, configs: r.Configs, revision: kv.ModRevision}
