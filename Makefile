@@ -24,8 +24,8 @@ race: ## the packages' tests under the race detector
 lint: ## golangci-lint
 	@$(install) lint && $(TOOLS)/bin/golangci-lint run
 
-fuzz: ## every fuzz target for a few seconds (FUZZTIME=5m for more)
-	@test/tools/fuzz.sh $(or $(FUZZTIME),10s)
+fuzz: ## every fuzz target for a few seconds (INPUTS=10000000 for more)
+	@test/tools/fuzz.sh $(or $(INPUTS),20000)
 
 e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
 	@$(install) minio kcat kafka && go run ./test/harness/deadline -limit 32m -- go test -tags e2e -count=1 -p 1 -timeout 30m ./test/e2e/... ./test/chaos/...
