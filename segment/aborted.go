@@ -44,7 +44,7 @@ func (s *segment) abortedTxns() ([]index.AbortedTxn, error) {
 		return nil, fmt.Errorf("aborted transactions of segment %020d: %w", s.base, errRetired)
 	}
 	if !s.abortedKnown {
-		p, err := readFile(s.l.fs, s.path(abortedSuffix))
+		p, err := ReadFile(s.l.fs, s.path(abortedSuffix))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -142,7 +142,7 @@ func (s *segment) spillAborted() error {
 // cutAborted removes the transactions whose marker lies at or above offset, and what
 // does not parse.
 func (s *segment) cutAborted(offset int64) error {
-	p, err := readFile(s.l.fs, s.path(abortedSuffix))
+	p, err := ReadFile(s.l.fs, s.path(abortedSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		s.abortedKnown = true
 		return nil

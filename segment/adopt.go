@@ -20,16 +20,16 @@ type Adopted struct {
 // on must be durable.
 func WriteAdopted(fsys vfs.FS, path string, a Adopted) error {
 	d := &Dir{o: DirOptions{FS: fsys, Path: path, NodeID: a.NodeID, Random: a.Random}}
-	if err := writeDurably(fsys, path, recoveryName, encodeOffsets(a.Ends)); err != nil {
+	if err := WriteFile(fsys, path, recoveryName, encodeOffsets(a.Ends)); err != nil {
 		return err
 	}
-	if err := writeDurably(fsys, path, startName, encodeOffsets(a.Starts)); err != nil {
+	if err := WriteFile(fsys, path, startName, encodeOffsets(a.Starts)); err != nil {
 		return err
 	}
 	if err := d.writeProperties(a.ClusterID); err != nil {
 		return err
 	}
-	return writeDurably(fsys, path, cleanName, []byte(cleanMark))
+	return WriteFile(fsys, path, cleanName, []byte(cleanMark))
 }
 
 // ParsePartitionName splits the name of a log's directory; ok is false for other names.

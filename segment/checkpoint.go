@@ -91,12 +91,12 @@ func parseOffsets(p []byte) (map[string]int64, error) {
 	return offsets, nil
 }
 
-// maxSmallFile bounds what readFile takes into memory: 100,000 partitions with the
+// maxSmallFile bounds what ReadFile takes into memory: 100,000 partitions with the
 // longest names make a checkpoint of 28 MB.
 const maxSmallFile = 64 << 20
 
-// readFile reads a whole small file.
-func readFile(fsys vfs.FS, path string) (p []byte, err error) {
+// ReadFile reads a whole small file, of at most 64 MiB: a larger one is a *CorruptError.
+func ReadFile(fsys vfs.FS, path string) (p []byte, err error) {
 	f, err := fsys.Open(path, true)
 	if err != nil {
 		return nil, err
@@ -152,8 +152,8 @@ func replaceFile(fsys vfs.FS, dir, name string, p []byte, synced bool) error {
 	return fsys.Rename(path+tmpSuffix, path)
 }
 
-// writeDurably replaces a file so that a crash at any time leaves the old or the new.
-func writeDurably(fsys vfs.FS, dir, name string, p []byte) error {
+// WriteFile replaces a file durably, so that a crash at any time leaves the old or the new.
+func WriteFile(fsys vfs.FS, dir, name string, p []byte) error {
 	if err := replaceFile(fsys, dir, name, p, true); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (d *Dir) forgetCleaned(key string) error {
 }
 
 func (d *Dir) writeCleaned(cleaned map[string]int64) error {
-	if err := writeDurably(d.o.FS, d.o.Path, cleanedName, encodeOffsets(cleaned)); err != nil {
+	if err := WriteFile(d.o.FS, d.o.Path, cleanedName, encodeOffsets(cleaned)); err != nil {
 		return fmt.Errorf("write cleaner offsets: %w", err)
 	}
 	d.cleaned = cleaned

@@ -161,7 +161,7 @@ func (d *Dir) path(name string) string { return filepath.Join(d.o.Path, name) }
 
 // identify checks meta.properties, or writes it when missing and the cluster is known.
 func (d *Dir) identify() error {
-	p, err := readFile(d.o.FS, d.path(propertiesName))
+	p, err := ReadFile(d.o.FS, d.path(propertiesName))
 	if errors.Is(err, fs.ErrNotExist) {
 		if d.o.ClusterID == "" {
 			return nil
@@ -195,7 +195,7 @@ func (d *Dir) writeProperties(cluster string) error {
 		return err
 	}
 	text := fmt.Sprintf("#\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n", cluster, id, d.o.NodeID)
-	if err := writeDurably(d.o.FS, d.o.Path, propertiesName, []byte(text)); err != nil {
+	if err := WriteFile(d.o.FS, d.o.Path, propertiesName, []byte(text)); err != nil {
 		return err
 	}
 	d.clusterID = cluster
@@ -217,7 +217,7 @@ func (d *Dir) SetClusterID(id string) error {
 }
 
 func (d *Dir) readOffsets(name string) (map[string]int64, error) {
-	p, err := readFile(d.o.FS, d.path(name))
+	p, err := ReadFile(d.o.FS, d.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -254,7 +254,7 @@ func (d *Dir) list() error {
 			return &CorruptError{path, -1, "is not a directory"}
 		}
 		f := Found{Topic: topic, Partition: partition, Path: path}
-		p, err := readFile(d.o.FS, filepath.Join(path, metadataName))
+		p, err := ReadFile(d.o.FS, filepath.Join(path, metadataName))
 		if err == nil {
 			if f.ID, err = parseMetadata(p); err != nil {
 				d.faults = append(d.faults, &CorruptError{filepath.Join(path, metadataName), -1, err.Error()})
@@ -399,7 +399,7 @@ func (st state) gone() bool {
 }
 
 func (d *Dir) checkTopic(path string, id TopicID) error {
-	p, err := readFile(d.o.FS, filepath.Join(path, metadataName))
+	p, err := ReadFile(d.o.FS, filepath.Join(path, metadataName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -552,7 +552,7 @@ func (d *Dir) lower(key string, offset int64) error {
 	}
 	recovery := maps.Clone(d.recovery)
 	recovery[key] = offset
-	if err := writeDurably(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
+	if err := WriteFile(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
 		return fmt.Errorf("lower recovery point: %w", err)
 	}
 	d.recovery = recovery
@@ -569,7 +569,7 @@ func (d *Dir) forget(key string) error {
 	if _, ok := d.recovery[key]; ok {
 		recovery := maps.Clone(d.recovery)
 		delete(recovery, key)
-		if err := writeDurably(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
+		if err := WriteFile(d.o.FS, d.o.Path, recoveryName, encodeOffsets(recovery)); err != nil {
 			return fmt.Errorf("forget recovery point: %w", err)
 		}
 		d.recovery = recovery
@@ -577,7 +577,7 @@ func (d *Dir) forget(key string) error {
 	if _, ok := d.starts[key]; ok {
 		starts := maps.Clone(d.starts)
 		delete(starts, key)
-		if err := writeDurably(d.o.FS, d.o.Path, startName, encodeOffsets(starts)); err != nil {
+		if err := WriteFile(d.o.FS, d.o.Path, startName, encodeOffsets(starts)); err != nil {
 			return fmt.Errorf("forget log start: %w", err)
 		}
 		d.starts = starts
@@ -677,5 +677,5 @@ func (d *Dir) Close() (err error) {
 		}
 	}
 	d.mu.Unlock()
-	return writeDurably(d.o.FS, d.o.Path, cleanName, []byte(cleanMark))
+	return WriteFile(d.o.FS, d.o.Path, cleanName, []byte(cleanMark))
 }

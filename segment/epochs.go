@@ -179,7 +179,7 @@ func (l *Log) writeEpochs() error {
 	if !dirty {
 		return nil
 	}
-	if err := writeDurably(l.fs, l.dir, epochsName, e.encode()); err != nil {
+	if err := WriteFile(l.fs, l.dir, epochsName, e.encode()); err != nil {
 		l.oweEpochs()
 		return l.refuse(fmt.Errorf("write leader epochs: %w", err))
 	}

@@ -75,7 +75,7 @@ func (d *inspectedDir) fault(kind FaultKind, name string, offset int64, format s
 }
 
 func (d *inspectedDir) properties() {
-	p, err := readFile(d.fs, filepath.Join(d.path, propertiesName))
+	p, err := ReadFile(d.fs, filepath.Join(d.path, propertiesName))
 	var m properties
 	if err == nil {
 		m, err = parseProperties(p)
@@ -90,7 +90,7 @@ func (d *inspectedDir) properties() {
 
 // offsets reads a checkpoint; one that is not there says nothing.
 func (d *inspectedDir) offsets(name string) map[string]int64 {
-	p, err := readFile(d.fs, filepath.Join(d.path, name))
+	p, err := ReadFile(d.fs, filepath.Join(d.path, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

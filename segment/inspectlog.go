@@ -174,7 +174,7 @@ func (p *inspection) classify(entries []fs.DirEntry) map[string]bool {
 }
 
 func (p *inspection) metadata() {
-	b, err := readFile(p.fs, filepath.Join(p.dir, metadataName))
+	b, err := ReadFile(p.fs, filepath.Join(p.dir, metadataName))
 	if err == nil {
 		p.out.ID, err = parseMetadata(b)
 	}
@@ -184,7 +184,7 @@ func (p *inspection) metadata() {
 }
 
 func (p *inspection) epochFile() {
-	b, err := readFile(p.fs, filepath.Join(p.dir, epochsName))
+	b, err := ReadFile(p.fs, filepath.Join(p.dir, epochsName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return // as of a log without records
 	}
@@ -223,7 +223,7 @@ func (p *inspection) ends(files map[string]bool) {
 			continue
 		}
 		offset, _ := parseFileName(name, snapshotSuffix)
-		b, err := readFile(p.fs, filepath.Join(p.dir, name))
+		b, err := ReadFile(p.fs, filepath.Join(p.dir, name))
 		if err == nil {
 			_, err = ParseSnapshot(b)
 		}
@@ -270,7 +270,7 @@ func (p *inspection) segment(base int64, files map[string]bool) int64 {
 // aborted checks a .txnindex.
 func (p *inspection) aborted(base, end int64) {
 	name := fileName(base, abortedSuffix)
-	b, err := readFile(p.fs, filepath.Join(p.dir, name))
+	b, err := ReadFile(p.fs, filepath.Join(p.dir, name))
 	var txns []index.AbortedTxn
 	if err == nil {
 		txns, err = index.ParseAborted(b)

@@ -284,7 +284,7 @@ func parseFileName(name, suffix string) (offset int64, ok bool) {
 
 func (p *opening) readEpochs() error {
 	path := filepath.Join(p.l.dir, epochsName)
-	b, err := readFile(p.l.fs, path)
+	b, err := ReadFile(p.l.fs, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -71,7 +71,7 @@ func (l *Log) Sealed(base int64) (_ *Sealed, err error) {
 	for _, t := range txns {
 		c.Aborted = t.Append(c.Aborted)
 	}
-	c.Snapshot, err = readFile(l.fs, filepath.Join(l.dir, fileName(c.Next, snapshotSuffix)))
+	c.Snapshot, err = ReadFile(l.fs, filepath.Join(l.dir, fileName(c.Next, snapshotSuffix)))
 	if err == nil {
 		if _, bad := ParseSnapshot(c.Snapshot); bad != nil {
 			c.Snapshot = nil

@@ -162,7 +162,7 @@ func (l *Log) LoadSnapshot(atOrBelow int64) (offset int64, producers []ProducerS
 		if s > atOrBelow {
 			continue
 		}
-		p, err := readFile(l.fs, filepath.Join(l.dir, fileName(s, snapshotSuffix)))
+		p, err := ReadFile(l.fs, filepath.Join(l.dir, fileName(s, snapshotSuffix)))
 		if err == nil {
 			producers, err = ParseSnapshot(p)
 		}

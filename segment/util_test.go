@@ -105,7 +105,7 @@ func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, math.Max
 
 func readMem(t testing.TB, fsys vfs.FS, path string) []byte {
 	t.Helper()
-	p, err := readFile(fsys, path)
+	p, err := ReadFile(fsys, path)
 	if err != nil {
 		t.Fatal(err)
 	}

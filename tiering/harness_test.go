@@ -299,6 +299,19 @@ func (w *world) sameBytes(r *tiering.Remote, l *segment.Log) {
 	}
 }
 
+// mustHeal ends the bucket's faults: everything is copied and read, and nothing is left over.
+func (w *world) mustHeal(r *tiering.Remote, l *segment.Log) {
+	w.t.Helper()
+	w.bucket.SetHook(nil)
+	w.copyAll(r, l)
+	w.sameBytes(r, l)
+	settle(w, r)
+	w.audit()
+	if in, err := w.meta.Intents(w.t.Context(), w.id); err != nil || len(in) > 0 {
+		w.t.Errorf("%d intents are left: %v", len(in), err)
+	}
+}
+
 // audit expects a bucket without findings.
 func (w *world) audit() tiering.Report {
 	w.t.Helper()

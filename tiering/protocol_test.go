@@ -270,14 +270,7 @@ func TestIntentsAreBoundedWhileTheStoreIsAway(t *testing.T) {
 				if len(in) > 80 {
 					t.Errorf("%d intents after 300 failures", len(in))
 				}
-				w.bucket.SetHook(nil)
-				w.copyAll(r, l)
-				w.sameBytes(r, l)
-				settle(w, r)
-				w.audit()
-				if in, err := w.meta.Intents(t.Context(), w.id); err != nil || len(in) > 0 {
-					t.Errorf("%d intents are left: %v", len(in), err)
-				}
+				w.mustHeal(r, l)
 			})
 		}
 	}
@@ -326,14 +319,7 @@ func TestCopyingGoesOnAsSoonAsTheStoreIsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.bucket.SetHook(nil)
-	w.copyAll(r, l)
-	w.sameBytes(r, l)
-	settle(w, r)
-	w.audit()
-	if in, err := w.meta.Intents(t.Context(), w.id); err != nil || len(in) > 0 {
-		t.Errorf("%d intents are left: %v", len(in), err)
-	}
+	w.mustHeal(r, l)
 }
 
 func TestI13ACorruptSegmentIsNeverUploaded(t *testing.T) {

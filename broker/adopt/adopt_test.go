@@ -174,7 +174,7 @@ func files(t testing.TB, m *vfs.Mem, dir string) map[string]string {
 			maps.Copy(all, files(t, m, path))
 			continue
 		}
-		p, err := readAll(m, path)
+		p, err := segment.ReadFile(m, path)
 		must(t, err)
 		all[path] = string(p)
 	}
@@ -285,13 +285,13 @@ func TestSurveyRefusesBeforeAnythingIsChanged(t *testing.T) {
 			write(t, m, "/kafka/t-0/partition.metadata", []byte("version: 0\ntopic_id: "+segment.TopicID{9}.String()))
 		}, "of another topic of the same name"},
 		{"old records", nil, func(m *vfs.Mem) {
-			p, err := readAll(m, first)
+			p, err := segment.ReadFile(m, first)
 			must(t, err)
 			p[16] = 1
 			write(t, m, first, p)
 		}, "message format 1"},
 		{"corrupt records", nil, func(m *vfs.Mem) {
-			p, err := readAll(m, first)
+			p, err := segment.ReadFile(m, first)
 			must(t, err)
 			p[80] ^= 1
 			write(t, m, first, p)

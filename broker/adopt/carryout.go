@@ -99,7 +99,7 @@ func (c *carrier) claim(context.Context) error {
 		return err
 	}
 	path := filepath.Join(c.work, claimName)
-	there, err := readAll(c.FS, path)
+	there, err := segment.ReadFile(c.FS, path)
 	switch {
 	case err == nil && !bytes.Equal(there, claim):
 		return fmt.Errorf("%w: %s is of an adoption from elsewhere; remove it if that is not to go on", ErrInTheWay, c.work)
@@ -114,29 +114,7 @@ func (c *carrier) claim(context.Context) error {
 	if err := c.FS.SyncDir(filepath.Dir(c.work)); err != nil {
 		return err
 	}
-	return c.write(c.work, claimName, claim)
-}
-
-// write makes a small file durably.
-func (c *carrier) write(dir, name string, p []byte) error {
-	path := filepath.Join(dir, name)
-	if err := c.FS.Remove(path + partSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := c.FS.Create(path + partSuffix)
-	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(p, 0); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := c.FS.Rename(path+partSuffix, path); err != nil {
-		return err
-	}
-	return c.FS.SyncDir(dir)
+	return segment.WriteFile(c.FS, c.work, claimName, claim)
 }
 
 func (c *carrier) logs(ctx context.Context) error {

@@ -3,7 +3,6 @@ package adopt
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -171,7 +170,7 @@ func (s *survey) directory(dir string) error {
 
 // identify holds meta.properties against the other directories and our own settings.
 func (s *survey) identify(dir string) error {
-	p, err := readAll(s.FS, filepath.Join(dir, propertiesName))
+	p, err := segment.ReadFile(s.FS, filepath.Join(dir, propertiesName))
 	if errors.Is(err, fs.ErrNotExist) {
 		s.refuse("%s has no %s: it is not a log directory of Kafka", dir, propertiesName)
 		return nil
@@ -201,7 +200,7 @@ func (s *survey) identify(dir string) error {
 }
 
 func (s *survey) checkpoint(dir, name string) (map[string]int64, error) {
-	p, err := readAll(s.FS, filepath.Join(dir, name))
+	p, err := segment.ReadFile(s.FS, filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -341,27 +340,4 @@ func (s *survey) log(t *kraft.Topic, partition int32, path string) (Log, error) 
 		s.Progress(key, found.Bytes)
 	}
 	return l, nil
-}
-
-// maxSmall bounds files that are read as a whole.
-const maxSmall = 64 << 20
-
-func readAll(fsys vfs.FS, path string) (p []byte, err error) {
-	f, err := fsys.Open(path, true)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > maxSmall {
-		return nil, fmt.Errorf("%s has %d bytes", path, size)
-	}
-	p = make([]byte, size)
-	if _, err := f.ReadAt(p, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return p, nil
 }

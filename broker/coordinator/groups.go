@@ -286,22 +286,16 @@ func (g *Groups) List(r *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
 			return strings.EqualFold(strings.TrimSpace(f), value)
 		})
 	}
-	for _, s := range g.table.all() {
-		code := s.enter()
-		if code == kerr.CoordinatorLoadInProgress.Code {
-			response.ErrorCode, response.Groups = code, nil
-			return response
-		}
-		if code != 0 {
-			continue // unloaded meanwhile
-		}
+	code := g.table.visit(func(s *shard) {
 		for _, id := range s.ids() {
 			l := s.groups[id].Listed()
 			if in(r.StatesFilter, l.GroupState) && in(r.TypesFilter, l.GroupType) {
 				response.Groups = append(response.Groups, l)
 			}
 		}
-		s.mu.Unlock()
+	})
+	if code != 0 {
+		response.ErrorCode, response.Groups = code, nil
 	}
 	return response
 }

@@ -19,13 +19,9 @@ func (s *shard) load(ctx context.Context) error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.status != loading:
-		return ErrUnloaded
-	case err != nil:
+	if err := s.begin(err); err != nil {
 		return err
 	}
-	s.status = active
 	now := s.g.now()
 	s.check = now + s.g.o.RetentionCheck.Milliseconds()
 	s.g.alarm.moved(s.check)

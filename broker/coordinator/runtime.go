@@ -68,6 +68,19 @@ func (c *core) enter() int16 {
 	return kerr.NotCoordinator.Code
 }
 
+// begin ends the loading of the shard, which the caller has locked: it serves from now on,
+// unless reading its log has failed or its life has ended meanwhile (ErrUnloaded).
+func (c *core) begin(failed error) error {
+	switch {
+	case c.status != loading:
+		return ErrUnloaded
+	case failed != nil:
+		return failed
+	}
+	c.status = active
+	return nil
+}
+
 // retire makes the shard an unloaded one: forget drops the machine's state under the
 // lock. Nothing of the shard runs any more when it returns.
 func (c *core) retire(forget func()) {
@@ -164,6 +177,22 @@ func (t *table[S]) all() []S {
 		shards[i] = t.shards[partition]
 	}
 	return shards
+}
+
+// visit calls do with each shard that serves, which is locked meanwhile. It ends with
+// COORDINATOR_LOAD_IN_PROGRESS at one that is loading, since what it holds is not known;
+// one that was unloaded meanwhile is passed over.
+func (t *table[S]) visit(do func(S)) (code int16) {
+	for _, s := range t.all() {
+		switch code := s.base().enter(); code {
+		case 0:
+			do(s)
+			s.base().mu.Unlock()
+		case kerr.CoordinatorLoadInProgress.Code:
+			return code
+		}
+	}
+	return 0
 }
 
 // alarm says when a coordinator wants its Tick.

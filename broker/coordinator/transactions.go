@@ -311,15 +311,7 @@ func (c *Transactions) List(q *kmsg.ListTransactionsRequest) *kmsg.ListTransacti
 		}
 		f.pattern = pattern
 	}
-	for _, s := range c.table.all() {
-		code := s.enter()
-		if code == kerr.CoordinatorLoadInProgress.Code {
-			p.ErrorCode, p.TransactionStates = code, nil
-			return p
-		}
-		if code != 0 {
-			continue // unloaded meanwhile
-		}
+	code := c.table.visit(func(s *txnShard) {
 		for _, id := range s.sorted() {
 			if m := s.ids[id].Metadata(); f.takes(id, m) {
 				l := kmsg.NewListTransactionsResponseTransactionState()
@@ -327,7 +319,9 @@ func (c *Transactions) List(q *kmsg.ListTransactionsRequest) *kmsg.ListTransacti
 				p.TransactionStates = append(p.TransactionStates, l)
 			}
 		}
-		s.mu.Unlock()
+	})
+	if code != 0 {
+		p.ErrorCode, p.TransactionStates = code, nil
 	}
 	return p
 }

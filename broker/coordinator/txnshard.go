@@ -70,13 +70,9 @@ func (s *txnShard) load(ctx context.Context) error {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.status != loading:
-		return ErrUnloaded
-	case err != nil:
+	if err := s.begin(err); err != nil {
 		return err
 	}
-	s.status = active
 	now := s.now()
 	s.abortCheck, s.expiryCheck = now, now+s.c.o.ExpiryCheck.Milliseconds()
 	s.c.alarm.moved(now)

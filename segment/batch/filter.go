@@ -26,37 +26,17 @@ func Entries(b Batch, maxDecompressed int64, yield func(*Entry) bool) error {
 
 // each is Entries with e as the record.
 func (e *Entry) each(b Batch, maxDecompressed int64, yield func(*Entry) bool) error {
-	if b.Count() < 0 {
-		return fmt.Errorf("%w: record count %d", ErrInvalid, b.Count())
-	}
-	if b.Count() == 0 && len(b) == HeaderSize {
-		return nil // compaction leaves such a batch to remember its producer by
-	}
-	var in input
-	defer in.close()
-	if err := in.open(b, maxDecompressed); err != nil {
-		return err
-	}
 	base, baseTimestamp, appended := b.BaseOffset(), b.BaseTimestamp(), b.LogAppendTime()
-	for i := range b.Count() {
-		size, ok := in.size()
-		if !ok {
-			return in.fault(i, "its size is missing or malformed")
-		}
-		if e.raw = in.take(size); e.raw == nil && size > 0 {
-			return in.fault(i, "its size does not fit the batch")
-		}
+	return walk(b, maxDecompressed, func(p []byte) (more bool, reason string) {
+		e.raw = p
 		if reason := e.parse(base, baseTimestamp); reason != "" {
-			return in.fault(i, reason)
+			return false, reason
 		}
 		if appended {
 			e.Timestamp = b.MaxTimestamp()
 		}
-		if !yield(e) {
-			return nil
-		}
-	}
-	return in.end()
+		return yield(e), ""
+	})
 }
 
 // parse reads what stands before the value off e.raw. It returns what is wrong, ""

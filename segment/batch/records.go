@@ -12,6 +12,18 @@ import "fmt"
 // exist and ErrTooLarge beyond maxDecompressed; records before the fault have been
 // yielded.
 func Records(b Batch, maxDecompressed int64, yield func(*Record) bool) error {
+	var r Record
+	return walk(b, maxDecompressed, func(p []byte) (more bool, reason string) {
+		if reason := r.parse(b, p); reason != "" {
+			return false, reason
+		}
+		return yield(&r), ""
+	})
+}
+
+// walk calls take with the bytes of each record after its size, in order, while it wants
+// more. A reason says what is wrong with the record. Errors and limits are those of Records.
+func walk(b Batch, maxDecompressed int64, take func(p []byte) (more bool, reason string)) error {
 	if b.Count() < 0 {
 		return fmt.Errorf("%w: record count %d", ErrInvalid, b.Count())
 	}
@@ -23,7 +35,6 @@ func Records(b Batch, maxDecompressed int64, yield func(*Record) bool) error {
 	if err := in.open(b, maxDecompressed); err != nil {
 		return err
 	}
-	var r Record
 	for i := range b.Count() {
 		size, ok := in.size()
 		if !ok {
@@ -33,10 +44,11 @@ func Records(b Batch, maxDecompressed int64, yield func(*Record) bool) error {
 		if p == nil && size > 0 {
 			return in.fault(i, "its size does not fit the batch")
 		}
-		if reason := r.parse(b, p); reason != "" {
+		more, reason := take(p)
+		if reason != "" {
 			return in.fault(i, reason)
 		}
-		if !yield(&r) {
+		if !more {
 			return nil
 		}
 	}

@@ -138,9 +138,15 @@ func (t *Transaction) AddPartitions(now int64, p Producer, partitions []Partitio
 
 // admit checks that a producer holds the id and that nothing is under way.
 func (t *Transaction) admit(p Producer) int16 {
-	switch {
-	case t.pending != nil:
+	if t.pending != nil {
 		return concurrentTransactions
+	}
+	return t.held(p)
+}
+
+// held is admit by what the log says, whatever is on its way there.
+func (t *Transaction) held(p Producer) int16 {
+	switch {
 	case p.ID != t.m.ProducerID:
 		return invalidProducerIDMapping
 	case p.Epoch != t.m.ProducerEpoch:
@@ -164,14 +170,10 @@ func (t *Transaction) has(partitions []Partition) bool {
 // partitions ask before they append what older clients send (KIP-890): 0, or the code.
 // What is on its way to the log does not count.
 func (t *Transaction) Verify(p Producer, tp Partition) int16 {
-	switch {
-	case p.ID != t.m.ProducerID:
-		return invalidProducerIDMapping
-	case p.Epoch != t.m.ProducerEpoch:
-		return producerFenced
-	case t.m.State.Preparing():
-		return concurrentTransactions
-	case t.m.State != Ongoing || !t.has([]Partition{tp}):
+	if code := t.held(p); code != 0 {
+		return code
+	}
+	if t.m.State != Ongoing || !t.has([]Partition{tp}) {
 		return transactionAbortable
 	}
 	return 0
