@@ -87,7 +87,7 @@ func TestChildProducer(t *testing.T) {
 // TestR14KilledProducersLeaveNothingTwice kills producers (SIGKILL) while their requests
 // are under way: what was acknowledged to them is there, and nothing twice.
 func TestR14KilledProducersLeaveNothingTwice(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick()...)
 	shape := load.W1()
 	l := load.Start(t, b.Address, "r14", shape)

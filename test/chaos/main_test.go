@@ -6,10 +6,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -36,20 +34,6 @@ func until(t *testing.T, short time.Duration, rounds int) func() bool {
 		done++
 		return done <= rounds || time.Since(begin) < d
 	}
-}
-
-// seeded returns a random source whose seed is printed, or given by VARVE_E2E_SEED.
-func seeded(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("VARVE_E2E_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed: VARVE_E2E_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
 }
 
 // quick makes the background work of a broker visible within a test.

@@ -38,7 +38,7 @@ type world struct {
 // connections, over MinIO behind a proxy that misbehaves.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, rng: seeded(t), store: stores.NewProxy(t, stores.MinIO(t).Endpoint)}
+	w := &world{t: t, rng: harness.Seeded(t), store: stores.NewProxy(t, stores.MinIO(t).Endpoint)}
 	u, err := url.Parse(w.store.Endpoint)
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestR12LostAnswersDuplicatesAndReorderedRequests(t *testing.T) {
 		{"everything", []harness.Action{harness.CutAnswer, harness.CutBefore, harness.Duplicate, harness.Swap}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rng := seeded(t)
+			rng := harness.Seeded(t)
 			b, p := behindProxy(t, func(sets ...string) *harness.Broker { return harness.StartBroker(t, sets...) })
 			l := load.Start(t, p.Address, "r12", load.W2())
 			l.Wait(ackLimit, acksBefore)
@@ -152,7 +152,7 @@ func kmsgProduce(topic string, data []byte) *kmsg.ProduceRequest {
 // TestR13ProducersSurviveRestarts restarts the broker, cleanly and not, while five
 // batches of one producer are under way: none of them is appended twice.
 func TestR13ProducersSurviveRestarts(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick()...)
 	shape := load.W2()
 	shape.Rate = 3000

@@ -25,7 +25,7 @@ const startLimit = 30 * time.Second
 // TestR2KillNineLosesNothing kills the broker at random moments, also while it starts,
 // and again and again at once.
 func TestR2KillNineLosesNothing(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick()...)
 	l := load.Start(t, b.Address, "r2", load.W1())
 	l.Wait(ackLimit, acksBefore)
@@ -55,7 +55,7 @@ func killAndStart(t *testing.T, b *harness.Broker, rng *rand.Rand) {
 // TestR7PausedBrokerGoesOn stops the broker where it stands (SIGSTOP) and lets it go on,
 // as a machine does that was suspended.
 func TestR7PausedBrokerGoesOn(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick()...)
 	l := load.Start(t, b.Address, "r7", load.W1())
 	l.Wait(ackLimit, acksBefore)
@@ -75,7 +75,7 @@ func TestR7PausedBrokerGoesOn(t *testing.T) {
 // rest: the last value of each key is there, at its offset, and what was deleted does not
 // come back (C12).
 func TestR20CleanerIsKilledAtAnyMoment(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick("log.cleaner.backoff.ms=100")...)
 	l := load.Start(t, b.Address, "r20", load.W6())
 	l.Wait(ackLimit, 8*acksBefore) // a sealed segment in each partition

@@ -110,7 +110,7 @@ func (l latest) check(t *testing.T, all []*kgo.Record) {
 // for kgo and for Kafka's console consumer, and no file of a compaction is left (C12,
 // R20, U7).
 func TestCompactedTopic(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, compactSets()...)
 	createTopic(t, b, compactTopic, 1, map[string]string{
 		"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "1000", "segment.bytes": "3145728",

@@ -18,7 +18,7 @@ import (
 // segments are copied and cold ones are read (R24, R25). Readers may wait and are never
 // given anything wrong; the bucket is clean once it has healed.
 func TestMisbehavingBucket(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	proxy := stores.NewProxy(t, stores.MinIO(t).Endpoint)
 	store := minioAt(proxy.Endpoint)
 	b := harness.StartBroker(t, append(store.sets(), "varve.bucket.timeout.ms=1000", "varve.chunk.bytes=65536", "varve.readahead.bytes=1048576")...)

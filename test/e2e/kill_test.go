@@ -37,7 +37,7 @@ const (
 // to be exactly what the metadata says (C14).
 func TestKillNine(t *testing.T) {
 	kills := int(envBytes(t, "VARVE_E2E_KILLS", 50))
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	store := minioAt(stores.MinIO(t).Endpoint)
 	b := harness.StartBroker(t, store.sets()...)
 	createTopic(t, b, killTopic, killPartitions, tiered("local.retention.bytes", "2097152"))

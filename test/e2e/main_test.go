@@ -6,12 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -32,20 +30,6 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 const bucketName = "varve"
-
-// seeded returns a random source whose seed is printed, or given by VARVE_E2E_SEED.
-func seeded(t testing.TB) *rand.Rand {
-	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("VARVE_E2E_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed: VARVE_E2E_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
-}
 
 // within is the context of a part of a test that has to end in time.
 func within(t testing.TB, d time.Duration) context.Context {

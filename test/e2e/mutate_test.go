@@ -27,7 +27,7 @@ import (
 // likes; it lives, its memory is bounded, and a healthy client sees nothing of it.
 func TestMutatedFrames(t *testing.T) {
 	frames := envBytes(t, "VARVE_E2E_MUTATIONS", 20_000)
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, append(quick(),
 		"max.connection.creation.rate=100000", "max.connections.per.ip=20000",
 		"auto.create.topics.enable=false")...)

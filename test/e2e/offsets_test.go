@@ -70,7 +70,7 @@ func scattered(t *testing.T, r *raw, rng *rand.Rand, topic string, size int) (en
 // TestListOffsetsEqualsANaiveScan asks for offsets by time and by name while most of the
 // log is in the bucket, and holds the answers against a scan of all records (I34).
 func TestListOffsetsEqualsANaiveScan(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	store := minioAt(stores.MinIO(t).Endpoint)
 	b := harness.StartBroker(t, store.sets()...)
 	createTopic(t, b, "times", 1, tiered())
@@ -130,7 +130,7 @@ func TestListOffsetsEqualsANaiveScan(t *testing.T) {
 // with limits from one byte up: the answer begins with the whole batch that holds the
 // offset, and the bytes are those that the other limits gave (I30, I40).
 func TestFetchAtEveryOffset(t *testing.T) {
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	store := minioAt(stores.MinIO(t).Endpoint)
 	b := harness.StartBroker(t, store.sets()...)
 	createTopic(t, b, "every", 1, tiered())

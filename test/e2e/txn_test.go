@@ -272,7 +272,7 @@ func TestTxnTieredReads(t *testing.T) {
 	b := harness.StartBroker(t, store.sets()...)
 	createTopic(t, b, "tiered", 1, tiered("local.retention.bytes", "2097152"))
 	a := admin(t, b)
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	p := client(t, b, kgo.TransactionalID("tiered"), kgo.DefaultProduceTopic("tiered"))
 	ctx := within(t, 2*time.Minute)
 	var want []string
@@ -341,7 +341,7 @@ func TestTxnExactlyOnceCopy(t *testing.T) {
 		return
 	}
 	records := int(envBytes(t, "VARVE_E2E_COPY", 10_000))
-	rng := seeded(t)
+	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, append(quick(),
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
 		"group.min.session.timeout.ms=1000")...)

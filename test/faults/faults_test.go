@@ -141,6 +141,16 @@ func (l *load) reach(t testing.TB, n int) {
 	})
 }
 
+// mustHoldAll fails the test where something that was acknowledged is not there.
+func (l *load) mustHoldAll(t testing.TB, b *harness.Broker) {
+	t.Helper()
+	lost := l.lost(t, b)
+	t.Logf("%d acknowledged records, %d lost", l.acked(), len(lost))
+	if len(lost) > 0 {
+		t.Errorf("%d acknowledged records are lost", len(lost))
+	}
+}
+
 // lost reads everything and returns what was acknowledged and is not there, the latest
 // first. What was acknowledged at an offset has to be what is there.
 func (l *load) lost(t testing.TB, b *harness.Broker) []ack {
@@ -364,11 +374,7 @@ func TestFullDisk(t *testing.T) {
 	l.stop()
 	b.Kill()
 	b.Start()
-	lost := l.lost(t, b)
-	t.Logf("%d acknowledged records, %d lost", l.acked(), len(lost))
-	if len(lost) > 0 {
-		t.Errorf("%d acknowledged records are lost", len(lost))
-	}
+	l.mustHoldAll(t, b)
 }
 
 // metric reads one number off the broker's /metrics.
@@ -437,9 +443,5 @@ func TestBrokenDisk(t *testing.T) {
 		d.Mount()
 	}
 	b.Start()
-	lost := l.lost(t, b)
-	t.Logf("%d acknowledged records, %d lost", l.acked(), len(lost))
-	if len(lost) > 0 {
-		t.Errorf("%d acknowledged records are lost", len(lost))
-	}
+	l.mustHoldAll(t, b)
 }
