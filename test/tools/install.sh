@@ -68,7 +68,7 @@ for tool in "$@"; do
 	versitygw) gotool versitygw github.com/versity/versitygw/cmd/versitygw $versitygw_version ;;
 	lint) gotool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $lint_version ;;
 	kcat) apt kcat kcat && apt strace strace ;;
-	kafka) apt openjdk-17-jre-headless java && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
+	kafka) apt openjdk-17-jdk-headless javac && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
 	node) apt nodejs node && apt npm npm && stamped node "$here/node/package-lock.json" node ;;
 	disks) apt e2fsprogs mkfs.ext4 && apt xfsprogs mkfs.xfs ;;
