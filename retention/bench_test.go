@@ -2,6 +2,7 @@ package retention
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -72,4 +73,35 @@ func benchLog(b *testing.B, codec batch.Codec, records, keys, inBatch int) *segm
 		b.Fatal(err)
 	}
 	return l
+}
+
+// BenchmarkKeyMap notes updates of a million random keys, and asks which of them come
+// again: what both reads of a log that is dirty all over ask of the map.
+func BenchmarkKeyMap(b *testing.B) {
+	const keys, updates = 1_000_000, 4_000_000
+	r := rand.New(rand.NewPCG(1, 2))
+	order := make([]uint32, updates)
+	for i := range order {
+		order[i] = uint32(r.IntN(keys))
+	}
+	key := make([]byte, 16)
+	for b.Loop() {
+		m := newKeyMap(128<<20, 0, updates, [2]uint64{1, 2})
+		for i, k := range order {
+			binary.LittleEndian.PutUint32(key, k)
+			m.put(key, int64(i))
+		}
+		m.settle()
+		stay := 0
+		for i, k := range order {
+			binary.LittleEndian.PutUint32(key, k)
+			if !m.dies(key, int64(i)) {
+				stay++
+			}
+		}
+		if stay != m.used {
+			b.Fatalf("%d records stay of %d keys", stay, m.used)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/updates, "ns/record")
 }

@@ -88,7 +88,7 @@ func (c *Cleaner) Clean(ctx context.Context, l *segment.Log, p Pass) (Passed, er
 	}
 	run := &pass{
 		Pass: p, l: l, txns: newTxns(),
-		keys: newKeyMap(c.o.MapBytes, p.FirstDirty, [2]uint64{binary.LittleEndian.Uint64(secret[:]), binary.LittleEndian.Uint64(secret[8:])}),
+		keys: newKeyMap(c.o.MapBytes, p.FirstDirty, p.Bound, [2]uint64{binary.LittleEndian.Uint64(secret[:]), binary.LittleEndian.Uint64(secret[8:])}),
 	}
 	run.reader.Read = func(bytes int64) error {
 		run.BytesRead += bytes
@@ -164,25 +164,24 @@ func (p *pass) mapKeys() error {
 		return err
 	}
 	t.add(dirty)
-	p.end = p.FirstDirty
 	for _, s := range p.l.Segments() {
 		if !s.Sealed || s.Next <= p.FirstDirty || s.Next > p.Bound {
 			continue
 		}
 		err := p.l.Batches(&p.reader, s.Base, p.FirstDirty, func(b batch.Batch) error { return p.mapBatch(t, b) })
 		if errors.Is(err, errFull) {
-			return nil
+			break
 		}
 		if err != nil {
 			return err
 		}
 	}
-	p.end = p.Bound
+	p.keys.settle()
+	p.end = min(p.keys.end, p.Bound)
 	return nil
 }
 
-// mapBatch maps the keys of a batch. It returns errFull where one does not fit; end is
-// then the offset of its record.
+// mapBatch maps the keys of a batch. It returns errFull where one does not fit.
 func (p *pass) mapBatch(t *txns, b batch.Batch) error {
 	if b.Control() {
 		t.control(b)
@@ -193,12 +192,7 @@ func (p *pass) mapBatch(t *txns, b batch.Batch) error {
 	}
 	full := false
 	err := batch.Entries(b, p.MaxDecompressed, func(e *batch.Entry) bool {
-		if e.Key != nil && e.Offset >= p.FirstDirty {
-			full = !p.keys.put(e.Key, e.Offset)
-		}
-		if full {
-			p.end = e.Offset
-		}
+		full = e.Key != nil && e.Offset >= p.FirstDirty && !p.keys.put(e.Key, e.Offset)
 		return !full
 	})
 	if err != nil {
@@ -327,7 +321,7 @@ func (p *pass) stays(e *batch.Entry) bool {
 	case e.Key == nil:
 		return false
 	}
-	if last, ok := p.keys.get(e.Key); ok && e.Offset < last {
+	if p.keys.dies(e.Key, e.Offset) {
 		return false
 	}
 	return !e.Tombstone || !p.over()

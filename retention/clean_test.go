@@ -737,23 +737,83 @@ func TestSipHash128IsThatOfItsAuthors(t *testing.T) {
 
 func TestKeyMapHoldsWhatItTakes(t *testing.T) {
 	for _, bytes := range []int64{16, 64, 16 * 1000, 16 << 17} {
-		m := newKeyMap(bytes, 1000, [2]uint64{1, 2})
+		const base, most = 1000, 200_000
+		m := newKeyMap(bytes, base, base+most, [2]uint64{1, 2})
 		n := int64(0)
-		for ; n < 200_000 && m.put(fmt.Append(nil, "k", n), 1000+n); n++ {
+		for n < most && m.put(fmt.Append(nil, "k", n), base+n) {
+			n++
 		}
-		if most := bytes / slotBytes; n > most || n < most*loadPercent/100-1 && n < 200_000 {
+		full := !m.settle() || n < most
+		if n = min(m.end-base, most); full != (n < most) {
+			t.Errorf("%d bytes: full %v with %d keys", bytes, full, n)
+		}
+		if size := int64(len(m.slots))*slotBytes + int64(len(m.dead))*8; size > max(bytes, 2*slotBytes) {
+			t.Errorf("%d bytes for at most %d", size, bytes)
+		}
+		room := (bytes - bytes/deadShare) / slotBytes
+		if n > bytes/slotBytes || n < room*loadPercent/100-1 && n < most {
 			t.Errorf("%d bytes hold %d keys", bytes, n)
 		}
 		for i := range n {
-			if o, ok := m.get(fmt.Append(nil, "k", i)); !ok || o != 1000+i {
+			if o, ok := m.get(fmt.Append(nil, "k", i)); !ok || o != base+i {
 				t.Fatalf("key %d: %d, %v", i, o, ok)
 			}
 		}
 		if _, ok := m.get([]byte("other")); ok {
 			t.Error("a key that was not put is there")
 		}
-		if m.put([]byte("k0"), 1000+math.MaxUint32) {
-			t.Error("an offset that does not fit was taken")
+	}
+}
+
+func TestKeyMapEndsAtTheFirstOffsetTooFar(t *testing.T) {
+	m := newKeyMap(1<<20, 1000, 1<<40, [2]uint64{1, 2})
+	if !m.put([]byte("k0"), 1000) || m.put([]byte("k1"), 1000+math.MaxUint32) || m.end != 1000+math.MaxUint32 {
+		t.Errorf("ends at %d", m.end)
+	}
+	if o, ok := m.get([]byte("k0")); !ok || o != 1000 {
+		t.Errorf("what was put before is at %d, %v", o, ok)
+	}
+}
+
+// TestKeyMapKnowsWhatComesAgain compares with a map of keys, where there are bits for
+// all offsets, for some, for none, and where not all keys fit.
+func TestKeyMapKnowsWhatComesAgain(t *testing.T) {
+	const base, records = 1000, 20_000
+	for _, bytes := range []int64{16 * 100, 16 * 500, 16 * 1200, 1 << 20} {
+		for _, keys := range []int{50, 900, records} {
+			m := newKeyMap(bytes, base, base+records, [2]uint64{3, 4})
+			r := rand.New(rand.NewPCG(uint64(bytes), uint64(keys)))
+			order := make([]int, records)
+			for i := range order {
+				order[i] = r.IntN(keys)
+			}
+			for i, k := range order {
+				if !m.put(fmt.Append(nil, k), base+int64(i)) {
+					break
+				}
+			}
+			m.settle()
+			n := min(m.end-base, records)
+			last := map[int]int64{}
+			for i := range n {
+				last[order[i]] = base + i
+			}
+			if len(last) != m.used {
+				t.Fatalf("%d bytes, %d keys: %d in use, want %d", bytes, keys, m.used, len(last))
+			}
+			for i := range n {
+				if got, want := m.dies(fmt.Append(nil, order[i]), base+i), last[order[i]] > base+i; got != want {
+					t.Fatalf("%d bytes, %d keys: offset %d of %d dies: %v, want %v", bytes, keys, base+i, base+n, got, want)
+				}
+			}
+			for k, o := range last { // of the clean head
+				if !m.dies(fmt.Append(nil, k), base-1) || o < base {
+					t.Fatalf("key %d below %d does not die", k, base)
+				}
+			}
+			if m.dies([]byte("other"), base-1) {
+				t.Fatal("a key that does not come again dies")
+			}
 		}
 	}
 }
