@@ -23,8 +23,9 @@ type CleanerOptions struct {
 	Throttle func(ctx context.Context, bytes int64) error
 }
 
-// Cleaner compacts logs, one at a time. Apart from the map it holds two buffers of 1 MiB
-// and one batch, and nothing between two logs.
+// Cleaner compacts logs, one at a time. Apart from the map it holds, of segment.Reader,
+// up to 8 MiB that are read ahead, a buffer of 1 MiB that is written and one batch, and
+// nothing between two logs. With more than one processor it reads on a second goroutine.
 type Cleaner struct{ o CleanerOptions }
 
 // NewCleaner returns a cleaner.
@@ -90,7 +91,8 @@ func (c *Cleaner) Clean(ctx context.Context, l *segment.Log, p Pass) (Passed, er
 		Pass: p, l: l, txns: newTxns(),
 		keys: newKeyMap(c.o.MapBytes, p.FirstDirty, p.Bound, [2]uint64{binary.LittleEndian.Uint64(secret[:]), binary.LittleEndian.Uint64(secret[8:])}),
 	}
-	run.reader.Read = func(bytes int64) error {
+	run.reader.Ahead = runtime.GOMAXPROCS(0) > 1
+	run.reader.Read = func(ctx context.Context, bytes int64) error {
 		run.BytesRead += bytes
 		// Who serves a request goes first: left alone, a pass holds a processor for 10 ms.
 		runtime.Gosched()
@@ -102,7 +104,7 @@ func (c *Cleaner) Clean(ctx context.Context, l *segment.Log, p Pass) (Passed, er
 		}
 		return c.o.Throttle(ctx, bytes)
 	}
-	err := run.do()
+	err := run.do(ctx)
 	var corrupt *segment.CorruptError
 	if errors.As(err, &corrupt) || errors.Is(err, batch.ErrInvalid) || errors.Is(err, batch.ErrTooLarge) || errors.Is(err, batch.ErrCompression) {
 		err = fmt.Errorf("%w: %w", ErrUncleanable, err)
@@ -133,8 +135,8 @@ type pass struct {
 	old  bool
 }
 
-func (p *pass) do() error {
-	if err := p.mapKeys(); err != nil {
+func (p *pass) do(ctx context.Context) error {
+	if err := p.mapKeys(ctx); err != nil {
 		return fmt.Errorf("map keys of [%d, %d): %w", p.FirstDirty, p.Bound, err)
 	}
 	p.filter.MaxDecompressed = p.MaxDecompressed
@@ -145,7 +147,7 @@ func (p *pass) do() error {
 		}
 	}
 	for _, g := range Group(Limits{p.SegmentBytes}, sealed, p.end) {
-		if err := p.rewrite(g); err != nil {
+		if err := p.rewrite(ctx, g); err != nil {
 			return fmt.Errorf("compact [%d, %d): %w", g[0].Base, g[len(g)-1].Next, err)
 		}
 	}
@@ -157,7 +159,7 @@ func (p *pass) do() error {
 var errFull = errors.New("map of keys is full")
 
 // mapKeys reads the dirty tail.
-func (p *pass) mapKeys() error {
+func (p *pass) mapKeys(ctx context.Context) error {
 	t := newTxns()
 	dirty, err := p.l.Aborted(p.FirstDirty, p.Bound)
 	if err != nil {
@@ -168,7 +170,7 @@ func (p *pass) mapKeys() error {
 		if !s.Sealed || s.Next <= p.FirstDirty || s.Next > p.Bound {
 			continue
 		}
-		err := p.l.Batches(&p.reader, s.Base, p.FirstDirty, func(b batch.Batch) error { return p.mapBatch(t, b) })
+		err := p.l.Batches(ctx, &p.reader, s.Base, p.FirstDirty, func(b batch.Batch) error { return p.mapBatch(t, b) })
 		if errors.Is(err, errFull) {
 			break
 		}
@@ -205,7 +207,7 @@ func (p *pass) mapBatch(t *txns, b batch.Batch) error {
 }
 
 // rewrite makes one segment of a group.
-func (p *pass) rewrite(g []segment.Info) (err error) {
+func (p *pass) rewrite(ctx context.Context, g []segment.Info) (err error) {
 	base, next := g[0].Base, g[len(g)-1].Next
 	w, err := p.l.Rewrite(base, next)
 	if err != nil {
@@ -215,7 +217,7 @@ func (p *pass) rewrite(g []segment.Info) (err error) {
 	if err == nil {
 		p.txns.add(known)
 		p.last, p.old = p.last[:0], false
-		err = w.Batches(&p.reader, func(b batch.Batch) error { return p.clean(w, b) })
+		err = w.Batches(ctx, &p.reader, func(b batch.Batch) error { return p.clean(w, b) })
 	}
 	if err == nil {
 		err = p.close(w)

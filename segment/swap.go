@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -136,7 +137,7 @@ func (r *Rewrite) begin() error {
 	if r.kept == 0 {
 		return nil
 	}
-	return r.old[0].batches(new(Reader), 0, r.kept, r.append)
+	return r.old[0].batches(context.Background(), new(Reader), 0, r.kept, r.append)
 }
 
 // Changed reports whether anything differs from the old segments.

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func swapped(t *testing.T, l *Log) *Rewrite {
 	}
 	i := 0
 	last := batch.Batch(nil)
-	if err := w.Batches(new(Reader), func(b batch.Batch) error {
+	if err := w.Batches(context.Background(), new(Reader), func(b batch.Batch) error {
 		last = append(last[:0], b...)
 		if i++; i%2 == 0 {
 			last = last[:0]
