@@ -20,8 +20,9 @@ func (s *Server) apiVersions(c *call, q *kmsg.ApiVersionsRequest) *kmsg.ApiVersi
 		c.Conn.SetSoftware(q.ClientSoftwareName, q.ClientSoftwareVersion)
 	}
 	p.ApiKeys = advertised()
-	showFeatures(p)
-	p.FinalizedFeaturesEpoch = s.Store.Image().Revision()
+	image := s.Store.Image()
+	showFeatures(p, c.Version, image.Features())
+	p.FinalizedFeaturesEpoch = image.Revision()
 	return p
 }
 

@@ -10,13 +10,37 @@ import (
 // The consumer protocol of KIP-848.
 
 func (s *Server) consumerGroupHeartbeat(c *call, q *kmsg.ConsumerGroupHeartbeatRequest) func(context.Context) (*kmsg.ConsumerGroupHeartbeatResponse, error) {
+	if !s.consumerProtocol() {
+		p := q.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+		p.ErrorCode = kerr.UnsupportedVersion.Code
+		return func(context.Context) (*kmsg.ConsumerGroupHeartbeatResponse, error) { return p, nil }
+	}
 	return s.Groups.ConsumerHeartbeat(client(c), q)
 }
 
+// consumerProtocol tells whether it is switched on, by feature.
+func (s *Server) consumerProtocol() bool {
+	return featureLevel(groupVersion, s.Store.Image().Features()) > 0
+}
+
 func (s *Server) consumerGroupDescribe(_ *call, q *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
+	if !s.consumerProtocol() {
+		return withoutProtocol(q)
+	}
 	p := s.Groups.ConsumerDescribe(q)
 	for i := range p.Groups {
 		p.Groups[i].AuthorizedOperations = operations(q.IncludeAuthorizedOperations, groupOperations)
+	}
+	return p
+}
+
+// withoutProtocol answers for groups of a protocol that is switched off.
+func withoutProtocol(q *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
+	p := q.ResponseKind().(*kmsg.ConsumerGroupDescribeResponse)
+	for _, id := range q.Groups {
+		r := kmsg.NewConsumerGroupDescribeResponseGroup()
+		r.Group, r.ErrorCode = id, kerr.UnsupportedVersion.Code
+		p.Groups = append(p.Groups, r)
 	}
 	return p
 }

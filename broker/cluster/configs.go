@@ -14,7 +14,7 @@ func (s *Store) SetBrokerConfigs(ctx context.Context, id int32, from, to map[str
 	if id < DefaultConfigs {
 		return fmt.Errorf("%w: configs of broker %d", ErrInvalid, id)
 	}
-	return s.setConfigs(ctx, configsKey(id), fmt.Sprintf("configs of broker %d", id), from, to)
+	return setMap(ctx, s, configsKey(id), fmt.Sprintf("configs of broker %d", id), from, to)
 }
 
 // SetGroupConfigs replaces the dynamic configs of a group, which need not exist, if
@@ -23,16 +23,22 @@ func (s *Store) SetGroupConfigs(ctx context.Context, group string, from, to map[
 	if group == "" {
 		return fmt.Errorf("%w: configs of a group without a name", ErrInvalid)
 	}
-	return s.setConfigs(ctx, groupsRoot+group, "configs of group "+group, from, to)
+	return setMap(ctx, s, groupsRoot+group, "configs of group "+group, from, to)
 }
 
-// setConfigs replaces the configs under a key if they are still those of from.
-func (s *Store) setConfigs(ctx context.Context, key, what string, from, to map[string]string) error {
+// SetFeatures replaces the levels of features if they are still those of from;
+// otherwise it returns ErrConflict. What is not among them has the level of the version.
+func (s *Store) SetFeatures(ctx context.Context, from, to map[string]int16) error {
+	return setMap(ctx, s, featuresKey, "levels of features", from, to)
+}
+
+// setMap replaces the map under a key if it is still from. No key: an empty one.
+func setMap[V comparable](ctx context.Context, s *Store, key, what string, from, to map[string]V) error {
 	kv, err := s.one(ctx, key)
 	if err != nil {
 		return err
 	}
-	var now map[string]string
+	var now map[string]V
 	if kv != nil {
 		if err := decode(key, kv.Value, &now); err != nil {
 			return err

@@ -22,6 +22,7 @@
 //	/varve/image/partitions/{topic}/{partition:05}/isr        [broker,...]
 //	/varve/image/configs/{broker:010}          dynamic configs; "default": cluster-wide
 //	/varve/image/group-configs/{group}         dynamic configs of a group
+//	/varve/image/features                      levels of features that somebody has set
 //	/varve/stopped/{broker:010}                {"directory"} of a clean stop
 //	/varve/producer-ids                        {"next"}
 //	/varve/tier/{topic}/{partition:05}/pointer          tiering.Pointer

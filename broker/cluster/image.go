@@ -56,6 +56,8 @@ type Image struct {
 	revision   int64
 	clusterID  string
 	controller int32
+	elected    int64                        // creation revision of the controller key
+	features   map[string]int16             // levels, of those that were set
 	brokers    []Broker                     // by id
 	configs    map[int32]map[string]string  // by broker id, DefaultConfigs
 	groups     map[string]map[string]string // configs by group
@@ -105,6 +107,12 @@ func (i *Image) BrokerIDs() []int32 {
 // Controller returns the id of the broker that reconciles, -1: none.
 func (i *Image) Controller() int32 { return i.controller }
 
+// ControllerEpoch is the revision at which the controller was elected.
+func (i *Image) ControllerEpoch() int64 { return i.elected }
+
+// Features returns the levels that SetFeatures was given, by feature.
+func (i *Image) Features() map[string]int16 { return i.features }
+
 // Topic looks a topic up by name.
 func (i *Image) Topic(name string) (*Topic, bool) {
 	t, ok := i.topics[name]
@@ -129,6 +137,9 @@ func (i *Image) BrokerConfigs(id int32) map[string]string { return i.configs[id]
 
 // GroupConfigs returns the dynamic configs of a group. Nil: none.
 func (i *Image) GroupConfigs(group string) map[string]string { return i.groups[group] }
+
+// ConfiguredGroups returns the groups that have dynamic configs, sorted.
+func (i *Image) ConfiguredGroups() []string { return slices.Sorted(maps.Keys(i.groups)) }
 
 // Deleting returns topics whose data still has to be removed, from disks and bucket.
 func (i *Image) Deleting() []*Topic { return i.deleting }

@@ -25,6 +25,7 @@ const (
 	imageRoot      = "/varve/image/"
 	tallyKey       = imageRoot + "tally"
 	controllerKey  = imageRoot + "controller"
+	featuresKey    = imageRoot + "features"
 	brokersRoot    = imageRoot + "brokers/"
 	topicsRoot     = imageRoot + "topics/"
 	creatingRoot   = imageRoot + "creating/"

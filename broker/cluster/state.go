@@ -26,6 +26,8 @@ type state struct {
 
 	brokers    map[int32]Broker
 	controller int32
+	elected    int64 // creation revision of the controller key
+	features   map[string]int16
 	topics     map[segment.TopicID]*committedTopic
 	names      map[string]segment.TopicID
 	deleting   map[segment.TopicID]*committedTopic
@@ -126,8 +128,11 @@ func (s *state) put(kv *mvccpb.KeyValue) error {
 		if err := decode(key, kv.Value, &r); err != nil {
 			return err
 		}
-		s.controller = r.ID
+		s.controller, s.elected = r.ID, kv.CreateRevision
 		return nil
+	case featuresKey:
+		s.features = nil // an image has the old ones
+		return decode(key, kv.Value, &s.features)
 	}
 	kind, rest, _ := strings.Cut(strings.TrimPrefix(key, imageRoot), "/")
 	switch imageRoot + kind + "/" {
@@ -277,8 +282,12 @@ func parseConfigs(s string) (int32, bool) {
 
 // remove forgets a key.
 func (s *state) remove(key string) error {
-	if key == controllerKey {
-		s.controller = -1
+	switch key {
+	case controllerKey:
+		s.controller, s.elected = -1, 0
+		return nil
+	case featuresKey:
+		s.features = nil
 		return nil
 	}
 	kind, rest, _ := strings.Cut(strings.TrimPrefix(key, imageRoot), "/")
@@ -363,6 +372,7 @@ func (s *state) removePartition(rest string) bool {
 func (s *state) image(before *Image) (*Image, error) {
 	i := *before
 	i.revision, i.controller, i.edition = s.revision, s.controller, before.edition+1
+	i.elected, i.features = s.elected, s.features
 	if s.touchedBrokers {
 		i.brokers, i.brokersAt = slices.SortedFunc(maps.Values(s.brokers), byBrokerID), i.edition
 	}

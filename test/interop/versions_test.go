@@ -12,12 +12,15 @@ import (
 	"github.com/varvelog/varve/test/harness"
 )
 
-// served are the versions that are answered: Apache Kafka 4.3's (PROTOCOL.md section 2).
-// Where less is answered than advertised, it is said in advertised.
-var served = []struct {
+// servedKey is an API and its versions.
+type servedKey struct {
 	key      kmsg.Key
 	min, max int16
-}{
+}
+
+// served are the versions that are answered: Apache Kafka 4.3's (PROTOCOL.md section 2).
+// Where less is answered than advertised, it is said in advertised.
+var served = []servedKey{
 	{kmsg.Produce, 3, 13},
 	{kmsg.Fetch, 4, 18},
 	{kmsg.ListOffsets, 1, 11},
@@ -31,6 +34,7 @@ var served = []struct {
 	{kmsg.SyncGroup, 0, 5},
 	{kmsg.DescribeGroups, 0, 6},
 	{kmsg.ListGroups, 0, 5},
+	{kmsg.SASLHandshake, 0, 1},
 	{kmsg.ApiVersions, 0, 4},
 	{kmsg.CreateTopics, 2, 7},
 	{kmsg.DeleteTopics, 1, 6},
@@ -42,19 +46,39 @@ var served = []struct {
 	{kmsg.EndTxn, 0, 5},
 	{kmsg.WriteTxnMarkers, 1, 2},
 	{kmsg.TxnOffsetCommit, 0, 5},
+	{kmsg.DescribeACLs, 1, 3},
+	{kmsg.CreateACLs, 1, 3},
+	{kmsg.DeleteACLs, 1, 3},
 	{kmsg.DescribeConfigs, 1, 4},
 	{kmsg.AlterConfigs, 0, 2},
+	{kmsg.AlterReplicaLogDirs, 1, 2},
 	{kmsg.DescribeLogDirs, 1, 5},
+	{kmsg.SASLAuthenticate, 0, 2},
 	{kmsg.CreatePartitions, 0, 3},
+	{kmsg.CreateDelegationToken, 1, 3},
+	{kmsg.RenewDelegationToken, 1, 2},
+	{kmsg.ExpireDelegationToken, 1, 2},
+	{kmsg.DescribeDelegationToken, 1, 3},
 	{kmsg.DeleteGroups, 0, 2},
+	{kmsg.ElectLeaders, 0, 2},
 	{kmsg.IncrementalAlterConfigs, 0, 1},
+	{kmsg.AlterPartitionAssignments, 0, 1},
+	{kmsg.ListPartitionReassignments, 0, 0},
 	{kmsg.OffsetDelete, 0, 0},
+	{kmsg.DescribeClientQuotas, 0, 1},
+	{kmsg.AlterClientQuotas, 0, 1},
+	{kmsg.DescribeUserSCRAMCredentials, 0, 0},
+	{kmsg.AlterUserSCRAMCredentials, 0, 0},
+	{kmsg.DescribeQuorum, 0, 2},
+	{kmsg.UpdateFeatures, 0, 2},
 	{kmsg.DescribeCluster, 0, 2},
 	{kmsg.DescribeProducers, 0, 0},
+	{kmsg.UnregisterBroker, 0, 0},
 	{kmsg.DescribeTransactions, 0, 0},
 	{kmsg.ListTransactions, 0, 2},
 	{kmsg.ConsumerGroupHeartbeat, 0, 1},
 	{kmsg.ConsumerGroupDescribe, 0, 1},
+	{kmsg.ListConfigResources, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
 }
 
@@ -326,6 +350,9 @@ func (f *filled) adminRequest(t *testing.T, key kmsg.Key) kmsg.Request {
 		}
 		q.ResponsePartitionLimit = 1
 		return q
+	}
+	if q := adminRequests()[key]; q != nil {
+		return q()
 	}
 	t.Fatalf("no filled request for %s", key.Name())
 	return nil
