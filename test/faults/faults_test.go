@@ -32,6 +32,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 const (
 	partitions = 4
 	loadRate   = 4000 // records a second of each producer
+	diskBytes  = 320 << 20
 )
 
 // place is where a record was acknowledged.
@@ -234,7 +235,7 @@ func TestPowerCut(t *testing.T) {
 			"relaxed": {"segment.bytes": "1048576", "flush.messages": relaxed, "flush.ms": fmt.Sprint(flushMs)},
 		} {
 			t.Run(kind+"-"+mode, func(t *testing.T) {
-				d := newDisk(t, kind)
+				d := harness.NewDisk(t, kind, diskBytes)
 				b := harness.StartBroker(t, "log.dirs="+filepath.Join(d.Dir, "logs"), "varve.tiering.default=false")
 				total, acked := 0, 0
 				for i := range 5 {
@@ -312,7 +313,7 @@ func dirOf(t testing.TB, b *harness.Broker, topic string) (dirs map[int32]string
 // with KAFKA_STORAGE_ERROR, the rest is served, and so is everything again within a
 // minute of space being freed, by the same process. Nothing acknowledged is lost.
 func TestFullDisk(t *testing.T) {
-	a, z := newDisk(t, "ext4"), newDisk(t, "ext4")
+	a, z := harness.NewDisk(t, "ext4", diskBytes), harness.NewDisk(t, "ext4", diskBytes)
 	b := harness.StartBroker(t, "log.dirs="+filepath.Join(a.Dir, "logs")+","+filepath.Join(z.Dir, "logs"),
 		"varve.metadata.dir="+t.TempDir(), "varve.tiering.default=false", "log.flush.offset.checkpoint.interval.ms=500")
 	createTopic(t, b, "full", map[string]string{"segment.bytes": "1048576"})
@@ -320,13 +321,13 @@ func TestFullDisk(t *testing.T) {
 	l.reach(t, 500)
 	dirs, _ := dirOf(t, b, "full")
 	pid := b.Pid()
-	for round, disks := range [][]*disk{{a}, {a, z}} {
+	for round, disks := range [][]*harness.Disk{{a}, {a, z}} {
 		var free []func()
 		for _, d := range disks {
 			free = append(free, d.Fill(2<<20))
 		}
 		full := func(p int32) bool {
-			return slices.ContainsFunc(disks, func(d *disk) bool { return strings.HasPrefix(dirs[p], d.Dir+"/") })
+			return slices.ContainsFunc(disks, func(d *harness.Disk) bool { return strings.HasPrefix(dirs[p], d.Dir+"/") })
 		}
 		for p := range int32(partitions) {
 			if !full(p) {
@@ -406,7 +407,7 @@ func metric(t testing.TB, b *harness.Broker, name string) string {
 // metrics tell of it, and the others are served; with both gone the broker ends by
 // itself within 5 s. Mended, it has everything that was acknowledged.
 func TestBrokenDisk(t *testing.T) {
-	a, z := newDisk(t, "ext4"), newDisk(t, "ext4")
+	a, z := harness.NewDisk(t, "ext4", diskBytes), harness.NewDisk(t, "ext4", diskBytes)
 	b := harness.StartBroker(t, "log.dirs="+filepath.Join(a.Dir, "logs")+","+filepath.Join(z.Dir, "logs"),
 		"varve.metadata.dir="+t.TempDir(), "varve.cache.dir="+t.TempDir(), "varve.tiering.default=false")
 	createTopic(t, b, "broken", nil)
@@ -438,7 +439,7 @@ func TestBrokenDisk(t *testing.T) {
 	}
 	t.Logf("ended %v after its last disk", time.Since(begin))
 	l.stop()
-	for _, d := range []*disk{a, z} {
+	for _, d := range []*harness.Disk{a, z} {
 		d.Unmount()
 		d.Mount()
 	}

@@ -1,30 +1,30 @@
-//go:build faults
-
-package faults
+package harness
 
 import (
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// diskBytes is the size of a disk: XFS asks for 300 MB at least.
-const diskBytes = 320 << 20
-
-// disk is a loopback file system.
-type disk struct {
-	t     testing.TB
-	image string
-	Dir   string // where it is mounted
+// Disk is a file system of its own in a sparse file, over a loop device. It takes root.
+type Disk struct {
+	t       testing.TB
+	image   string
+	options string // of mount
+	mounted bool
+	Dir     string // where it is mounted
 }
 
-// newDisk makes and mounts a file system of the given kind.
-func newDisk(t testing.TB, kind string) *disk {
+// NewDisk makes and mounts a file system, "ext4" or "xfs", of so many bytes (XFS asks for
+// 300 MB at least), with further options of mount if there are any. It is unmounted and
+// removed when the test ends.
+func NewDisk(t testing.TB, kind string, size int64, options ...string) *Disk {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("precondition: mounting a file system needs root")
@@ -32,15 +32,18 @@ func newDisk(t testing.TB, kind string) *disk {
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		t.Fatalf("precondition: there are no loop devices: %v", err)
 	}
-	mkfs := map[string][]string{"ext4": {"-q", "-F", "-m", "0"}, "xfs": {"-q", "-f"}}[kind]
+	mkfs := map[string][]string{"ext4": {"-q", "-F", "-m", "0"}, "xfs": {"-q", "-f", "-m", "reflink=1"}}[kind]
 	if _, err := exec.LookPath("mkfs." + kind); err != nil {
-		t.Fatalf("precondition: mkfs.%s is missing: run `make faults`, which installs it", kind)
+		t.Fatalf("precondition: mkfs.%s is missing: run `bash test/tools/install.sh disks`", kind)
 	}
 	house := t.TempDir()
-	d := &disk{t: t, image: filepath.Join(house, "image"), Dir: filepath.Join(house, "mnt")}
+	d := &Disk{
+		t: t, image: filepath.Join(house, "image"), Dir: filepath.Join(house, "mnt"),
+		options: strings.Join(append([]string{"loop"}, options...), ","),
+	}
 	f, err := os.Create(d.image)
 	if err == nil {
-		err = f.Truncate(diskBytes)
+		err = f.Truncate(size)
 		f.Close()
 	}
 	if err != nil {
@@ -51,22 +54,43 @@ func newDisk(t testing.TB, kind string) *disk {
 		t.Fatal(err)
 	}
 	d.Mount()
-	t.Cleanup(func() { _ = exec.Command("umount", d.Dir).Run() }) // it may not be mounted
+	t.Cleanup(func() {
+		if d.mounted {
+			d.Unmount()
+		}
+	})
 	return d
 }
 
-func (d *disk) run(name string, args ...string) {
+func (d *Disk) run(name string, args ...string) string {
 	d.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
 		d.t.Fatalf("precondition: %s %v: %v: %s", name, args, err, out)
 	}
+	return strings.TrimSpace(string(out))
 }
 
 // Mount mounts the disk, which replays its journal.
-func (d *disk) Mount() { d.t.Helper(); d.run("mount", "-o", "loop", d.image, d.Dir) }
+func (d *Disk) Mount() {
+	d.t.Helper()
+	d.run("mount", "-o", d.options, d.image, d.Dir)
+	d.mounted = true
+}
 
-// Unmount unmounts the disk.
-func (d *disk) Unmount() { d.t.Helper(); d.run("umount", d.Dir) }
+// Unmount unmounts the disk. The kernel gives the loop device back.
+func (d *Disk) Unmount() {
+	d.t.Helper()
+	d.run("umount", d.Dir)
+	d.mounted = false
+}
+
+// Bypass keeps the image out of the page cache until the disk is mounted again: what the
+// disk's own files do not have there is read from below.
+func (d *Disk) Bypass() {
+	d.t.Helper()
+	d.run("losetup", "--direct-io=on", d.run("findmnt", "-n", "-o", "SOURCE", d.Dir))
+}
 
 const (
 	ioctlShutdown = 0x8004587d // EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are one
@@ -75,7 +99,7 @@ const (
 
 // Cut takes the power away: nothing reaches the disk any more, what was not synced is
 // lost, and every write fails with EIO.
-func (d *disk) Cut() {
+func (d *Disk) Cut() {
 	d.t.Helper()
 	fd, err := unix.Open(d.Dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -89,7 +113,7 @@ func (d *disk) Cut() {
 }
 
 // Fill takes all of the disk's space but leave bytes, and returns what frees it again.
-func (d *disk) Fill(leave int64) (free func()) {
+func (d *Disk) Fill(leave int64) (free func()) {
 	d.t.Helper()
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.Dir, &st); err != nil {
