@@ -51,8 +51,8 @@ bench: build ## Varve beside Apache Kafka in one run: writes docs/benchmarks.md
 bench-append: build ## group commit: small appends of 1 to 256 producers to 1 to 1,000 partitions, in three minutes
 	@$(install) kafka && go run ./test/bench -quick -run '^append-'
 
-bench-recover: build ## starts after SIGKILL with a large log (GB=20; default 100 or what the disk has room for)
-	@$(install) kafka && go run ./test/bench -rounds 1 -run '^recover$$' -recover-gb $(or $(GB),0)
+bench-recover: build ## starts after SIGKILL with a large log (GB=20; default 100; beyond the disk's room cloned, which needs root)
+	@$(install) kafka disks && go run ./test/bench -rounds 1 -run '^recover' -recover-gb $(or $(GB),0)
 
 tools: ## install the tools of the tests
 	@$(install) minio versitygw lint kcat kafka python node

@@ -14,6 +14,8 @@ type bench struct {
 	sizes sizes
 	env   *env // of the scenario that runs
 
+	remark string // added to the scenario's sentence: how this run of it differs
+
 	hotEnv *env
 	hot    []system // nil: not running
 }
@@ -52,7 +54,7 @@ const scenarioLimit = 20 * time.Minute
 func (b *bench) run(ctx context.Context, s *scenario) outcome {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.limit, scenarioLimit))
 	defer cancel()
-	b.env = newEnv(ctx, b.root)
+	b.env, b.remark = newEnv(ctx, b.root), ""
 	o := outcome{Name: s.name, What: s.what, Shown: s.shown, of: s}
 	err := try(func() {
 		contestants := s.prepare(b)
@@ -67,6 +69,7 @@ func (b *bench) run(ctx context.Context, s *scenario) outcome {
 			}
 		}
 	})
+	o.What += b.remark
 	if cleanup := try(b.env.close); err == nil {
 		err = cleanup
 	}

@@ -30,6 +30,7 @@ type options struct {
 	note   string
 
 	recoverGB int  // 0: as the size of the run says
+	clone     bool // the log to recover, however much room there is
 	named     bool // -run was given
 
 	compactMiB int // 0: as the size of the run says
@@ -49,7 +50,8 @@ func parse(args []string) (options, error) {
 	})
 	set.StringVar(&against, "against", "", "compare with another Varve, this `binary`, in place of Kafka where both stay up")
 	set.IntVar(&o.compactMiB, "compact-mib", 0, "`MiB` of the log to compact, a tenth of it live (default 10,000; 200 with -quick)")
-	set.IntVar(&o.recoverGB, "recover-gb", 0, "`GB` of the log to recover (default 100, or what leaves 10 of the disk free; 2 with -quick)")
+	set.IntVar(&o.recoverGB, "recover-gb", 0, "`GB` of the log to recover (default 100; 2 with -quick); what the disk has no room for is cloned")
+	set.BoolVar(&o.clone, "recover-clone", false, "clone the log to recover (XFS reflinks on a loop device, needs root) even where the disk has room")
 	set.StringVar(&o.note, "note", "", "a `sentence` for the report")
 	if err := set.Parse(args); err != nil {
 		return o, err
@@ -130,5 +132,6 @@ func (o options) sizes() sizes {
 	if o.recoverGB > 0 {
 		z.recover = int64(o.recoverGB) * gigabyte
 	}
+	z.clone = o.clone
 	return z
 }

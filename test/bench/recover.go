@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/varvelog/varve/segment/batch"
+	"github.com/varvelog/varve/test/harness"
 )
 
 // Figures of a start after SIGKILL. Ready is when every partition of the topic answers
@@ -30,6 +32,7 @@ const (
 	startRead  metric = "read at start MiB"
 	coldRead   metric = "read from disk at start MiB, caches dropped"
 	startWrite metric = "written at start MiB"
+	loadBefore metric = "load average before"
 )
 
 const (
@@ -42,28 +45,43 @@ const (
 	// Records of a batch while the topic is filled, 1 MB as brokers take them at most, and
 	// in the tail, 64 KB.
 	fillRows, tailRows = 126, 8
+	// recoverSegment is the size of segments for what is sealed to roll: below a
+	// partition's share, above that of two tails.
+	recoverSegment = 2 << 20
 	// fillers is how many connections produce; each request holds fillShare batches for as
 	// many partitions.
 	fillers, fillShare = 4, 8
 	// recoverLimit bounds the start of a broker that may have to read everything.
 	recoverLimit = 20 * time.Minute
-	// recoverFull is the log's size where there is room for it, and recoverSpare is
-	// what stays free where there is not.
+	// recoverFull is the log's size unless another is asked for, and recoverSpare is what
+	// stays free of the disk.
 	recoverFull  = 100 * gigabyte
 	recoverSpare = 10 * gigabyte
+	// recoverBusy is what is produced at full speed before a kill without warning: several
+	// times what Varve lets come between two checkpoints.
+	recoverBusy = 8 * gigabyte
 )
 
-// recoverBytes is the size of the log to recover: what was asked for, or what the disk
-// has room for. The brokers' data lies there one after the other, not side by side.
-func recoverBytes(asked, free int64) int64 {
-	switch {
-	case asked > 0:
-		return asked
-	case free >= 5*recoverFull/2:
-		return recoverFull
-	default:
-		return max(0, min(free-recoverSpare, recoverFull))
+// recovering is one way to leave a log behind.
+type recovering struct {
+	size   int64 // of the log, in bytes
+	cloned bool  // most of it is reflinks
+	// sealed: the tail begins new segments, and what was before lies in sealed ones. Else
+	// all lies in active segments, of 1 GiB by default.
+	sealed bool
+	// busy: killed while the log is filled, with no regard to checkpoints.
+	busy bool
+}
+
+// on returns what is to be recovered where so much of the disk is free. The brokers' data
+// lies there one after the other, not side by side.
+func (r recovering) on(z sizes, free int64) recovering {
+	r.size = cmp.Or(z.recover, recoverFull)
+	if r.busy {
+		r.size = min(r.size, recoverBusy)
 	}
+	r.cloned = !r.busy && (z.clone || r.size > free-recoverSpare)
+	return r
 }
 
 // crashed is a system that can be started without waiting for it.
@@ -77,33 +95,47 @@ func (v *varve) launch() { v.broker.Launch() }
 // recovery fills a topic of many partitions, kills the broker while producers run, and
 // measures the next start: once with the page cache as the last run left it, once
 // without any, as after a reboot. What is dirty is written back before either.
-func recovery(b *bench) []contestant {
-	var disk unix.Statfs_t
-	b.env.check(unix.Statfs(b.root, &disk))
-	size := recoverBytes(b.sizes.recover, int64(disk.Bavail)*disk.Bsize)
-	if size < recoverTail {
-		b.env.Fatalf("%d bytes of disk are free: too few for a log worth recovering", int64(disk.Bavail)*disk.Bsize)
+func recovery(r recovering) func(*bench) []contestant {
+	return func(b *bench) []contestant {
+		free := freeBytes(b.env, b.root)
+		r := r.on(b.sizes, free)
+		if r.cloned {
+			size := cloneDisk(r.size)
+			if size > free {
+				b.env.Fatalf("%d bytes of disk are free, and even a log that is cloned takes up to %d", free, size)
+			}
+			disk := harness.NewDisk(b.env, "xfs", size, cloneMount)
+			disk.Bypass()
+			b.env.root, b.remark = disk.Dir, cloneNote
+		}
+		say("  %.1f GB in %d partitions, cloned: %v; settings of recovery are the defaults of both (Kafka: num.recovery.threads.per.data.dir=2); caches can be dropped: %v",
+			float64(r.size)/gigabyte, recoverPartitions, r.cloned, dropCaches() == nil)
+		return b.fresh(func(s system) figures { return b.recover(s.(crashed), r) }, "varve.tiering.default=false")
 	}
-	say("  %.1f GB in %d partitions; settings of recovery are the defaults of both (Kafka: num.recovery.threads.per.data.dir=2); caches can be dropped: %v",
-		float64(size)/gigabyte, recoverPartitions, dropCaches() == nil)
-	return b.fresh(func(s system) figures { return b.recover(s.(crashed), size) })
 }
 
-func (b *bench) recover(s crashed, size int64) figures {
+func (b *bench) recover(s crashed, r recovering) figures {
+	f := figures{loadBefore: loadAverage(b.env)}
 	s.Start()
 	t := topic{name: "recover", partitions: recoverPartitions}
 	createTopic(b.env, s, t)
 	load := &filling{topic: t, ends: make([]atomic.Int64, t.partitions)}
-	b.env.check(load.run(b.env.ctx, s.Address(), fillRows, func(written int64) bool { return written >= size }, nil))
-	f := figures{logGiB: float64(load.written.Load()) / (1 << 30)}
-	b.killed(s, load, f)
-	f[readyTime] = b.restarted(s, load)
+	if r.busy {
+		b.crash(s, load, fillRows, r.size)
+	} else {
+		b.fillToRecover(s, load, r)
+		b.tail(s, load)
+	}
+	f[logGiB] = float64(load.written.Load()) / (1 << 30)
+	f[unsettled] = float64(aboveCheckpoint(checkpoint(b.env, s), load)) / (1 << 20)
+	ready := b.restarted(s, load, f, readyTime)
 	read, write := startIO(b.env, s)
 	f[startRead], f[startWrite] = read.requested, write
-	if dropCaches() == nil {
-		b.killed(s, load, nil)
+	if ready && !r.busy && dropCaches() == nil {
+		say("  %-10s %s", s.Name(), f.line([]metric{readyTime, startRead}))
+		b.tail(s, load)
 		b.env.check(dropCaches())
-		f[coldReady] = b.restarted(s, load)
+		b.restarted(s, load, f, coldReady)
 		read, _ := startIO(b.env, s)
 		f[coldRead] = read.fromDisk
 	}
@@ -111,12 +143,32 @@ func (b *bench) recover(s crashed, size int64) figures {
 	return f
 }
 
-// killed lets a checkpoint be written, produces the tail and kills the broker while
-// producers run. Everything is on disk then.
-func (b *bench) killed(s crashed, load *filling, f figures) {
+// fillToRecover fills the topic up to r's size.
+func (b *bench) fillToRecover(s crashed, load *filling, r recovering) {
+	seal := func() {
+		if r.sealed {
+			alterTopic(b.env, s, load.topic.name, map[string]string{"segment.bytes": strconv.Itoa(recoverSegment)})
+		}
+	}
+	if r.cloned {
+		b.fillByCloning(s, load, r.size, seal)
+		return
+	}
+	b.env.check(load.run(b.env.ctx, s.Address(), fillRows, func(written int64) bool { return written >= r.size }, nil))
+	seal()
+}
+
+// tail lets a checkpoint be written, produces the tail and kills the broker.
+func (b *bench) tail(s crashed, load *filling) {
 	awaitCheckpoint(b.env, s, load)
+	b.crash(s, load, tailRows, recoverTail)
+}
+
+// crash produces at least so many bytes and kills the broker while producers run.
+// Everything is on disk then.
+func (b *bench) crash(s crashed, load *filling, rows int, size int64) {
 	begin := load.written.Load()
-	full := make(chan struct{}) // closed when the tail is long enough
+	full := make(chan struct{}) // closed when it is enough
 	var once atomic.Bool
 	var kill errgroup.Group
 	kill.Go(func() error {
@@ -124,8 +176,8 @@ func (b *bench) killed(s crashed, load *filling, f figures) {
 		s.Process().Kill()
 		return nil
 	})
-	err := load.run(b.env.ctx, s.Address(), tailRows, func(written int64) bool {
-		if written-begin >= recoverTail && once.CompareAndSwap(false, true) {
+	err := load.run(b.env.ctx, s.Address(), rows, func(written int64) bool {
+		if written-begin >= size && once.CompareAndSwap(false, true) {
 			close(full)
 		}
 		return false
@@ -134,33 +186,47 @@ func (b *bench) killed(s crashed, load *filling, f figures) {
 		close(full)
 	}
 	b.env.check(errors.Join(err, kill.Wait()))
-	if f != nil {
-		f[unsettled] = float64(aboveCheckpoint(checkpoint(b.env, s), load)) / (1 << 20)
-	}
 	syscall.Sync()
 }
 
-// restarted starts the broker, waits until all partitions answer and returns how long
-// that took. Whatever was acknowledged has to be there.
-func (b *bench) restarted(s crashed, load *filling) float64 {
+// restarted starts the broker, waits until all partitions answer and enters how long
+// that took, in seconds, and how many cores others used meanwhile. Whatever was
+// acknowledged has to be there. It returns false where the broker was not ready within
+// recoverLimit, which is then what is entered.
+func (b *bench) restarted(s crashed, load *filling, f figures, took metric) (ready bool) {
+	m := startMeter(b.env, 0)
+	s.launch()
+	m.pids = []int{s.Process().Pid()}
+	ends, err := b.awaitOffsets(s, load.topic)
+	f[took] = time.Since(m.begin).Seconds()
+	f[foreignCores] = max(f[foreignCores], m.stop(0, 0)[foreignCores])
+	if errors.Is(err, context.DeadlineExceeded) && b.env.ctx.Err() == nil {
+		b.remark += fmt.Sprintf("; %s was not ready within %v, its figures of that start are what it had come to", s.Name(), recoverLimit)
+		say("  %v", err)
+		return false
+	}
+	b.env.check(err)
+	b.env.check(load.lost(ends))
+	return true
+}
+
+// awaitOffsets waits until every partition answers, and returns the end offsets. It
+// returns context.DeadlineExceeded where they do not within recoverLimit.
+func (b *bench) awaitOffsets(s crashed, t topic) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(b.env.ctx, recoverLimit)
 	defer cancel()
-	begin := time.Now()
-	s.launch()
 	for {
-		ends, err := listOffsets(ctx, s.Address(), load.topic, endOffset)
+		ends, err := listOffsets(ctx, s.Address(), t, endOffset)
 		if err == nil {
-			took := time.Since(begin).Seconds()
-			b.env.check(load.lost(ends))
-			return took
+			return ends, nil
 		}
 		select {
 		case <-ctx.Done():
-			b.env.Fatalf("%s does not serve all partitions %v after its start: %v\n%s", s.Name(), recoverLimit, err, lastBytes(s.Process().Output(), 4<<10))
+			return nil, fmt.Errorf("%s does not serve all partitions: %w, %w\n%s", s.Name(), ctx.Err(), err, lastBytes(s.Process().Output(), 4<<10))
 		case <-time.After(poll):
 		}
 		if !s.Process().Running() {
-			b.env.Fatalf("%s ended\n%s", s.Name(), lastBytes(s.Process().Output(), 4<<10))
+			return nil, fmt.Errorf("%s ended\n%s", s.Name(), lastBytes(s.Process().Output(), 4<<10))
 		}
 	}
 }
@@ -269,6 +335,9 @@ const checkpointName = "recovery-point-offset-checkpoint"
 func awaitCheckpoint(e *env, s onDisk, load *filling) {
 	const interval = time.Minute // log.flush.offset.checkpoint.interval.ms
 	path := filepath.Join(s.LogDir(), checkpointName)
+	if text, err := os.ReadFile(path); err == nil && aboveCheckpoint(string(text), load) == 0 {
+		return
+	}
 	begin := time.Now()
 	var last time.Time
 	for written := 0; written < 2; {
@@ -321,6 +390,21 @@ func aboveCheckpoint(checkpoint string, l *filling) (size int64) {
 		size += max(0, l.ends[p].Load()-points[p]) * recoverRow
 	}
 	return size
+}
+
+// freeBytes is how much of the disk of a directory is free.
+func freeBytes(e *env, dir string) int64 {
+	var disk unix.Statfs_t
+	e.check(unix.Statfs(dir, &disk))
+	return int64(disk.Bavail) * disk.Bsize
+}
+
+// loadAverage is the machine's, of one minute.
+func loadAverage(e *env) float64 {
+	var info unix.Sysinfo_t
+	e.check(unix.Sysinfo(&info))
+	const one = 1 << 16 // SI_LOAD_SHIFT
+	return float64(info.Loads[0]) / one
 }
 
 // dropCaches empties the system's page cache of what is clean. It takes root.

@@ -5,18 +5,24 @@ import (
 	"testing"
 )
 
-func TestRecoverSizeFitsTheDisk(t *testing.T) {
+func TestRecoverClonesWhatTheDiskHasNoRoomFor(t *testing.T) {
 	const gb = 1_000_000_000
-	for _, c := range []struct{ asked, free, want int64 }{
-		{0, 250 * gb, 100 * gb},
-		{0, 249 * gb, 100 * gb},
-		{0, 57 * gb, 47 * gb},
-		{0, 9 * gb, 0},
-		{20 * gb, 57 * gb, 20 * gb},
-		{200 * gb, 1000 * gb, 200 * gb},
+	for _, c := range []struct {
+		way   recovering
+		asked sizes
+		free  int64
+		want  recovering
+	}{
+		{recovering{}, sizes{}, 110 * gb, recovering{size: 100 * gb}},
+		{recovering{}, sizes{}, 110*gb - 1, recovering{size: 100 * gb, cloned: true}},
+		{recovering{}, sizes{recover: 20 * gb}, 57 * gb, recovering{size: 20 * gb}},
+		{recovering{}, sizes{recover: 20 * gb, clone: true}, 57 * gb, recovering{size: 20 * gb, cloned: true}},
+		{recovering{sealed: true}, sizes{recover: 100 * gb}, 57 * gb, recovering{size: 100 * gb, cloned: true, sealed: true}},
+		{recovering{busy: true}, sizes{recover: 100 * gb, clone: true}, 57 * gb, recovering{size: 8 * gb, busy: true}},
+		{recovering{busy: true}, sizes{recover: 2 * gb}, 57 * gb, recovering{size: 2 * gb, busy: true}},
 	} {
-		if got := recoverBytes(c.asked, c.free); got != c.want {
-			t.Errorf("%d bytes asked for, %d free: %d, want %d", c.asked, c.free, got, c.want)
+		if got := c.way.on(c.asked, c.free); got != c.want {
+			t.Errorf("%+v with %+v and %d bytes free: %+v, want %+v", c.way, c.asked, c.free, got, c.want)
 		}
 	}
 }

@@ -54,6 +54,8 @@ func (t target) met(first, second float64) bool {
 var (
 	produceTargets = []target{faster(1.2), atMost(0.25, brokerCPU)}
 	fetchTargets   = []target{atMost(0.9, brokerCPU)}
+	recoverShown   = []metric{readyTime, coldReady, logGiB, unsettled, startRead, coldRead, startWrite, loadBefore}
+	recoverTargets = []target{limit(5, readyTime), limit(5, coldReady)}
 	moved          = []metric{recordRate, byteRate, brokerCPU}
 )
 
@@ -150,10 +152,19 @@ var mainScenarios = []scenario{
 		targets: []target{faster(0.9)},
 	},
 	{
-		name: "recover", what: "Start after SIGKILL under load, with a topic of 1,000 partitions, 1 GiB segments and 512 MB produced since the last checkpoint, to the answer that has all their end offsets; page cache warm, and dropped as after a reboot",
-		prepare: recovery, apart: true, limit: 2 * time.Hour,
-		shown:   []metric{readyTime, coldReady, logGiB, unsettled, startRead, coldRead, startWrite},
-		targets: []target{limit(5, readyTime), limit(5, coldReady)},
+		name: "recover", what: "Start after SIGKILL under load, with a topic of 1,000 partitions, all of it in their active segments (1 GiB by default), 512 MB produced since the last checkpoint, to the answer that has all their end offsets; page cache warm, and dropped as after a reboot",
+		prepare: recovery(recovering{}), apart: true, limit: 2 * time.Hour,
+		shown: recoverShown, targets: recoverTargets,
+	},
+	{
+		name: "recover-sealed", what: "The same where the tail begins new segments (segment.bytes lowered) and all that was before is sealed",
+		prepare: recovery(recovering{sealed: true}), apart: true, limit: 2 * time.Hour,
+		shown: recoverShown, targets: recoverTargets,
+	},
+	{
+		name: "recover-busy", what: "The same after at most 8 GB of produce at full speed, killed without regard to checkpoints",
+		prepare: recovery(recovering{busy: true}), apart: true,
+		shown: recoverShown, targets: recoverTargets[:1],
 	},
 	{
 		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",
@@ -174,7 +185,8 @@ type sizes struct {
 
 	appending time.Duration // of one append row
 
-	recover int64 // bytes of the log to recover; 0 is what the disk has room for
+	recover int64 // bytes of the log to recover; 0 is recoverFull
+	clone   bool  // it, even where the disk has room
 
 	compact int // records of 1 KiB to compact
 	keys    int // of them

@@ -8,14 +8,14 @@ import (
 const settle = 2 * time.Second
 
 // fresh makes contestants that start a broker of their own in an empty directory for
-// each measurement.
-func (b *bench) fresh(measure func(system) figures) []contestant {
+// each measurement. sets are further settings of Varve.
+func (b *bench) fresh(measure func(system) figures, sets ...string) []contestant {
 	b.stopHot()
 	makers := []struct {
 		name string
 		make func(*env) system
 	}{
-		{"Varve", func(e *env) system { return newVarve(e) }},
+		{"Varve", func(e *env) system { return newVarve(e, sets...) }},
 		{"Kafka", func(e *env) system { return newKafka(e) }},
 	}
 	var c []contestant
