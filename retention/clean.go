@@ -123,6 +123,8 @@ type pass struct {
 	filter batch.Filter
 	// end is one past the last offset in keys.
 	end int64
+	// swapping receives how the swap of the last segment has ended; nil: none is under way.
+	swapping <-chan error
 
 	// Of the batch under way.
 	horizon   int64 // ms, 0: none
@@ -148,11 +150,19 @@ func (p *pass) do(ctx context.Context) error {
 	}
 	for _, g := range Group(Limits{p.SegmentBytes}, sealed, p.end) {
 		if err := p.rewrite(ctx, g); err != nil {
-			return fmt.Errorf("compact [%d, %d): %w", g[0].Base, g[len(g)-1].Next, err)
+			return errors.Join(err, p.swapped())
 		}
+	}
+	if err := p.swapped(); err != nil {
+		return err
 	}
 	p.CleanedTo = p.end
 	return nil
+}
+
+// explain names what could not be compacted.
+func explain(g []segment.Info, err error) error {
+	return fmt.Errorf("compact [%d, %d): %w", g[0].Base, g[len(g)-1].Next, err)
 }
 
 // errFull ends a walk: the keys do not fit into memory.
@@ -206,12 +216,13 @@ func (p *pass) mapBatch(t *txns, b batch.Batch) error {
 	return nil
 }
 
-// rewrite makes one segment of a group.
-func (p *pass) rewrite(ctx context.Context, g []segment.Info) (err error) {
+// rewrite makes one segment of a group. Its swap, which mostly waits for the disk, goes on
+// while the next one is made.
+func (p *pass) rewrite(ctx context.Context, g []segment.Info) error {
 	base, next := g[0].Base, g[len(g)-1].Next
 	w, err := p.l.Rewrite(base, next)
 	if err != nil {
-		return err
+		return explain(g, err)
 	}
 	known, err := p.l.Aborted(base, next)
 	if err == nil {
@@ -223,6 +234,9 @@ func (p *pass) rewrite(ctx context.Context, g []segment.Info) (err error) {
 		err = p.close(w)
 	}
 	if err != nil {
+		return errors.Join(explain(g, err), w.Discard())
+	}
+	if err := p.swapped(); err != nil {
 		return errors.Join(err, w.Discard())
 	}
 	for _, s := range g {
@@ -231,7 +245,32 @@ func (p *pass) rewrite(ctx context.Context, g []segment.Info) (err error) {
 	p.BytesAfter += w.Size()
 	p.Segments += len(g)
 	p.SegmentsNow++
-	return w.Swap()
+	p.swap(g, w)
+	return nil
+}
+
+// swap begins to put a segment in the place of a group. In the order of the segments, one
+// at a time: so whatever a crash finds committed lies below what is being made.
+func (p *pass) swap(g []segment.Info, w *segment.Rewrite) {
+	done := make(chan error, 1)
+	p.swapping = done
+	go func() {
+		err := w.Swap()
+		if err != nil {
+			err = explain(g, err)
+		}
+		done <- err
+	}()
+}
+
+// swapped waits for the swap under way.
+func (p *pass) swapped() error {
+	if p.swapping == nil {
+		return nil
+	}
+	err := <-p.swapping
+	p.swapping = nil
+	return err
 }
 
 // close ends a group. Its last batch stays at least as a header, so that the segment

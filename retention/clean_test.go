@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -507,10 +509,10 @@ func TestCleanAgainWritesNothing(t *testing.T) {
 	for range 8 { // until neighbours do not fit together any more
 		w.clean(1 << 20)
 	}
-	writes := 0
+	var writes atomic.Int64
 	w.mem.SetFault(func(op vfs.Op, _ string, _ int) error {
 		if op.Mutates() {
-			writes++
+			writes.Add(1)
 		}
 		return nil
 	})
@@ -518,8 +520,8 @@ func TestCleanAgainWritesNothing(t *testing.T) {
 	got, err := c.Clean(context.Background(), w.l, w.pass())
 	w.do(err)
 	w.mem.SetFault(nil)
-	if got.Segments == got.SegmentsNow && writes > 0 || got.BytesAfter != got.BytesBefore {
-		t.Errorf("%d writes, %+v", writes, got)
+	if got.Segments == got.SegmentsNow && writes.Load() > 0 || got.BytesAfter != got.BytesBefore {
+		t.Errorf("%d writes, %+v", writes.Load(), got)
 	}
 }
 
@@ -545,8 +547,11 @@ func TestCleanSurvivesACrashAtEveryStep(t *testing.T) {
 			var crashes []*vfs.Mem
 			steps := 0
 			dice := rand.New(rand.NewPCG(seed, 9))
+			var one sync.Mutex // a segment is swapped while the next one is made
 			w.mem.SetFault(func(op vfs.Op, _ string, _ int) error {
 				if op.Mutates() {
+					one.Lock()
+					defer one.Unlock()
 					steps++
 					crashes = append(crashes, w.mem.Crash(dice))
 				}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/varvelog/varve/index"
 	"github.com/varvelog/varve/segment/batch"
+	"github.com/varvelog/varve/segment/vfs"
 )
 
 // Compaction puts one segment in the place of a run of sealed ones, by Kafka's protocol
@@ -52,17 +53,14 @@ var suffixes = [...]string{offsetSuffix, timeSuffix, abortedSuffix, logSuffix}
 // expired or were truncated. Nothing has been replaced.
 var ErrChanged = errors.New("log has changed meanwhile")
 
-const (
-	// rewriteBuffer is written at once.
-	rewriteBuffer = 1 << 20
-	// rewriteSync is how many bytes are written between syncs: a commit round that syncs
-	// the file system waits for the writing of at most that much.
-	rewriteSync = 8 << 20
-)
+// rewriteBuffer is written at once, and sent to the disk while the next one fills: a
+// commit round that syncs the file system finds at most two of them waiting.
+const rewriteBuffer = 1 << 20
 
 // Rewrite is a segment that is made of a run of sealed ones. It belongs to one
-// goroutine and holds no lock of the log but for the moment of Swap. As long as a
-// single segment is kept as it is, nothing is written.
+// goroutine at a time and holds no lock of the log but for the moment of Swap. As long
+// as a single segment is kept as it is, nothing is written. Those of one log may be made
+// side by side, if they are swapped in the order of their offsets.
 type Rewrite struct {
 	l       *Log
 	old     []*segment
@@ -71,7 +69,7 @@ type Rewrite struct {
 	begun   bool  // the new files are there
 	kept    int64 // bytes at the head of the old segment that are kept as they are, until begun
 	buffer  []byte
-	synced  int64 // bytes of the file
+	sent    int64 // bytes of the file of which write-back has begun
 	written int64 // bytes of the file
 }
 
@@ -211,12 +209,11 @@ func (r *Rewrite) write(p []byte) error {
 		return fmt.Errorf("rewrite segment %020d: %w", r.new.base, err)
 	}
 	r.written += int64(len(p))
-	if r.written-r.synced < rewriteSync {
-		return nil
-	}
-	r.synced = r.written
-	if err := r.new.log.f.Sync(); err != nil {
-		return fmt.Errorf("rewrite segment %020d: %w", r.new.base, err)
+	if f, ok := r.new.log.f.(vfs.WriteBacker); ok {
+		if err := f.WriteBack(r.sent, r.written); err != nil {
+			return fmt.Errorf("rewrite segment %020d: %w", r.new.base, err)
+		}
+		r.sent = r.written
 	}
 	return nil
 }
@@ -231,7 +228,6 @@ func (r *Rewrite) finish() error {
 	if err := s.finish(); err != nil {
 		return err
 	}
-	files := []*File{s.log, s.offsets, s.times}
 	if len(s.aborted) > 0 {
 		var content []byte
 		for _, t := range s.aborted {
@@ -241,11 +237,11 @@ func (r *Rewrite) finish() error {
 			return err
 		}
 	}
-	for _, f := range files {
-		if err := f.f.Sync(); err != nil {
-			return err
-		}
+	// Side by side their journal commits fall together.
+	if err := syncEach([]target{{file: s.log}, {file: s.offsets}, {file: s.times}}); err != nil {
+		return err
 	}
+	r.buffer = nil
 	s.offsetTail, s.timeTail = nil, nil
 	s.closeFiles()
 	return nil

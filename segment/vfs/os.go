@@ -242,6 +242,26 @@ func (f *osFile) Preallocate(size int64) error {
 	return pathError("fallocate", f.name, err)
 }
 
+// WriteBack implements WriteBacker; where the file system cannot, it does nothing. The
+// kernel tells an error of write-back once: who waits here may be the one who is told.
+func (f *osFile) WriteBack(from, to int64) error {
+	err := syncRange(f.fd, 0, from, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
+	if err == nil {
+		err = syncRange(f.fd, from, to, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return syncError("sync_file_range", f.name, err)
+}
+
+func syncRange(fd int, from, to int64, flags int) error {
+	if from >= to { // 0 bytes are all there are
+		return nil
+	}
+	return retry(func() error { return unix.SyncFileRange(fd, from, to-from, flags) })
+}
+
 // Close must not run beside another use of the file. An interrupted close has closed.
 func (f *osFile) Close() error {
 	fd := f.fd

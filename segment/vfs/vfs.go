@@ -86,3 +86,11 @@ type VectorWriter interface {
 	// WriteVAt writes the buffers of p one after the other from position off on.
 	WriteVAt(p [][]byte, off int64) (int, error)
 }
+
+// WriteBacker is a File whose bytes can go to the disk before a Sync has to wait for
+// them. It makes nothing durable.
+type WriteBacker interface {
+	// WriteBack waits until the bytes below from have been written, of all that was
+	// begun, and begins to write those of [from, to). Its error is that of a failed sync.
+	WriteBack(from, to int64) error
+}

@@ -42,6 +42,14 @@ func TestBothFileSystemsObeyOneSuite(t *testing.T) {
 			if n, _ := x.ReadAt(p, 0); !bytes.Equal(p[:n], []byte("\x00\x00\x00helloabc")) {
 				t.Fatalf("%q", p[:n])
 			}
+			if v, ok := x.(WriteBacker); ok {
+				for _, to := range []int64{0, 5, 11, 11, 1 << 20} {
+					check(v.WriteBack(min(to/2, 5), to), nil)
+				}
+				if n, err := x.Size(); n != 11 || err != nil {
+					t.Fatal(n, err)
+				}
+			}
 			check(x.Truncate(4), nil)
 			if n, err := x.Size(); n != 4 || err != nil {
 				t.Fatal(n, err)
@@ -51,6 +59,11 @@ func TestBothFileSystemsObeyOneSuite(t *testing.T) {
 			check(f.SyncAll(dir), nil)
 			check(x.Close(), nil)
 			check(x.Close(), fs.ErrClosed)
+			if v, ok := x.(WriteBacker); ok {
+				if err := v.WriteBack(0, 1); !errors.Is(err, ErrSync) {
+					t.Fatalf("write-back of a closed file: %v", err)
+				}
+			}
 			_, err = f.Open(dir, true)
 			check(err, fs.ErrInvalid)
 			check(f.Rename(path, path+"y"), nil)
