@@ -48,13 +48,25 @@ func (k *kafka) LogDir() string { return filepath.Join(k.dir, "logs") }
 // from the moment in which the topic's policy changes to that in which the cleaner has
 // written down that it has come to the active segment.
 func compaction(b *bench) []contestant {
-	systems := []onDisk{newVarve(b.env, "varve.tiering.default=false", cleaning), newKafka(b.env, cleaning)}
 	var c []contestant
-	for _, s := range systems {
+	for _, s := range []onDisk{newCompactor(b.env), newPeer(b.env)} {
 		s.Start()
 		c = append(c, contestant{s.Name(), func() figures { return b.compact(s) }})
 	}
 	return c
+}
+
+// newCompactor is a Varve that compacts soon and tiers nothing.
+func newCompactor(e *env) *varve { return newVarve(e, "varve.tiering.default=false", cleaning) }
+
+// newPeer is what compaction is compared with: Kafka, or the other Varve of the command line.
+func newPeer(e *env) onDisk {
+	if against == "" {
+		return newKafka(e, cleaning)
+	}
+	other := newCompactor(e)
+	other.binary = against
+	return other
 }
 
 func (b *bench) compact(s onDisk) figures {
@@ -187,32 +199,38 @@ func alterTopic(e *env, s system, name string, configs map[string]string) {
 
 // compactBeside measures a paced load with a consumer beside a topic that is updated at
 // 2 MB/s: first while that is compacted, again whenever a segment of 2 MiB is full, then
-// while it is not.
+// while it is not, or while the other Varve of the command line compacts it.
 func compactBeside(b *bench) []contestant {
-	load := pace{producers: 4, partitions: 4, rate: 2000, size: 1024, linger: linger, length: b.sizes.paced, warmup: b.sizes.pacedFor}
-	s := newVarve(b.env, "varve.tiering.default=false", cleaning)
+	s := newCompactor(b.env)
 	s.Start()
-	beside := func(policy string) func() figures {
-		return func() figures {
-			updated := compacted()
-			updated.configs["segment.bytes"] = strconv.Itoa(2 << 20)
-			createTopic(b.env, s, updated)
-			defer deleteTopic(b.env, s, updated.name)
-			b.fillKeys(s, updated)
-			alterTopic(b.env, s, updated.name, map[string]string{"cleanup.policy": policy, "min.cleanable.dirty.ratio": "0"})
-			t := topic{name: "paced", partitions: load.partitions}
-			createTopic(b.env, s, t)
-			defer deleteTopic(b.env, s, t.name)
-			stop := make(chan struct{})
-			done := make(chan error)
-			go func() { done <- b.keepDirty(s, updated, stop) }()
-			f := b.atRate(s, t, load, true)
-			close(stop)
-			b.env.check(<-done)
-			return f
-		}
+	c := []contestant{{"compacting", func() figures { return b.beside(s, "compact") }}}
+	if against == "" {
+		return append(c, contestant{"not", func() figures { return b.beside(s, "delete") }})
 	}
-	return []contestant{{"compacting", beside("compact")}, {"not", beside("delete")}}
+	other := newPeer(b.env)
+	other.Start()
+	return append(c, contestant{"other", func() figures { return b.beside(other, "compact") }})
+}
+
+// beside measures the load beside a topic with that policy.
+func (b *bench) beside(s system, policy string) figures {
+	load := pace{producers: 4, partitions: 4, rate: 2000, size: 1024, linger: linger, length: b.sizes.paced, warmup: b.sizes.pacedFor}
+	updated := compacted()
+	updated.configs["segment.bytes"] = strconv.Itoa(2 << 20)
+	createTopic(b.env, s, updated)
+	defer deleteTopic(b.env, s, updated.name)
+	b.fillKeys(s, updated)
+	alterTopic(b.env, s, updated.name, map[string]string{"cleanup.policy": policy, "min.cleanable.dirty.ratio": "0"})
+	t := topic{name: "paced", partitions: load.partitions}
+	createTopic(b.env, s, t)
+	defer deleteTopic(b.env, s, t.name)
+	stop := make(chan struct{})
+	done := make(chan error)
+	go func() { done <- b.keepDirty(s, updated, stop) }()
+	f := b.atRate(s, t, load, true)
+	close(stop)
+	b.env.check(<-done)
+	return f
 }
 
 // keepDirty updates keys at 2 MB/s until stop.
