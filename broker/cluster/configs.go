@@ -48,6 +48,9 @@ func setMap[V comparable](ctx context.Context, s *Store, key, what string, from,
 	if !maps.Equal(now, from) {
 		return conflict
 	}
+	if maps.Equal(from, to) {
+		return nil
+	}
 	then := clientv3.OpDelete(key)
 	if len(to) > 0 {
 		then = clientv3.OpPut(key, encode(to))

@@ -154,10 +154,6 @@ type Delta struct {
 	Configs bool     // broker configs changed
 }
 
-func (d Delta) empty() bool {
-	return len(d.Changed) == 0 && len(d.Deleted) == 0 && !d.Brokers && !d.Configs
-}
-
 // since says what i has that the older image before had not; nil: nothing at all.
 func (i *Image) since(before *Image) Delta {
 	if before == nil {

@@ -219,13 +219,14 @@ func (s *Store) Close() error {
 // Image returns the newest image.
 func (s *Store) Image() *Image { return s.current.Load().image }
 
-// Next waits for an image in which topics, brokers or configs differ from after, and
-// says what differs. After nil is the empty image: the first Delta lists everything.
+// Next waits for an image later than after, and says which topics, brokers or configs
+// differ: maybe none, for a revision may have changed something else. After nil is the
+// empty image: the first Delta lists everything.
 func (s *Store) Next(ctx context.Context, after *Image) (*Image, Delta, error) {
 	for {
 		p := s.current.Load()
-		if d := p.image.since(after); !d.empty() {
-			return p.image, d, nil
+		if after == nil || p.image.revision > after.revision {
+			return p.image, p.image.since(after), nil
 		}
 		select {
 		case <-p.replaced:

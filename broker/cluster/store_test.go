@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -419,6 +420,64 @@ func TestBrokerConfigsAreReplacedOnlyIfUnchanged(t *testing.T) {
 			if got := n.Image().BrokerConfigs(id); len(got) != 0 {
 				t.Errorf("image of %d has %v after removal", id, got)
 			}
+		}
+	})
+}
+
+// Whoever waits until an image's revision has been applied waits for Next to return it,
+// whatever has changed.
+func TestNextReturnsEveryRevision(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		n := launch(t, o)
+		ctx := t.Context()
+		changes := map[string]func() error{
+			"group configs": func() error { return n.SetGroupConfigs(ctx, "g", nil, map[string]string{"a": "1"}) },
+			"features":      func() error { return n.SetFeatures(ctx, nil, map[string]int16{"f": 1}) },
+		}
+		for name, change := range changes {
+			before := n.Image()
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			short, cancel := context.WithTimeout(ctx, 30*time.Second)
+			after, d, err := n.Next(short, before)
+			cancel()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if after.Revision() <= before.Revision() || describe(d) != "changed [] deleted []" {
+				t.Errorf("%s: revision %d after %d: %s", name, after.Revision(), before.Revision(), describe(d))
+			}
+		}
+	})
+}
+
+func TestFeaturesAreReplacedOnlyIfUnchanged(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		n := launch(t, o)
+		ctx := t.Context()
+		one, two := map[string]int16{"a": 1}, map[string]int16{"a": 0, "b": 2}
+		if err := n.SetFeatures(ctx, nil, one); err != nil {
+			t.Fatal(err)
+		}
+		first := n.Image()
+		if err := n.SetFeatures(ctx, nil, two); !errors.Is(err, ErrConflict) {
+			t.Errorf("from what is not there: %v, want ErrConflict", err)
+		}
+		if err := n.SetFeatures(ctx, one, two); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Image().Features(); !maps.Equal(got, two) {
+			t.Errorf("image has %v, want %v", got, two)
+		}
+		if got := first.Features(); !maps.Equal(got, one) {
+			t.Errorf("the image before has %v now, want %v", got, one)
+		}
+		if err := n.SetFeatures(ctx, two, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Image().Features(); len(got) != 0 {
+			t.Errorf("image has %v after removal", got)
 		}
 	})
 }
