@@ -114,17 +114,16 @@ func consume(t *testing.T, b *harness.Broker, topic string, each func(*kgo.Recor
 	}
 }
 
-// killInTheMiddle waits for further records in a topic and kills.
-func killInTheMiddle(t *testing.T, b *harness.Broker, topic string, further int64, kill func()) {
+// awaitEnd waits until a topic ends at an offset or later, open transactions included:
+// a moment in the middle of work.
+func awaitEnd(t *testing.T, b *harness.Broker, topic string, end int64) {
 	t.Helper()
-	begin := endOf(t, b, topic)
-	harness.Until(t, streamsLimit, "further records", func() error {
-		if at := endOf(t, b, topic); at < begin+further {
-			return fmt.Errorf("%s went from %d to %d only", topic, begin, at)
+	harness.Until(t, streamsLimit, "work", func() error {
+		if at := endOf(t, b, topic); at < end {
+			return fmt.Errorf("%s ends at %d, not at %d", topic, at, end)
 		}
 		return nil
 	})
-	kill()
 }
 
 // endOf is the sum of the ends of a topic's partitions, open transactions included.
