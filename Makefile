@@ -36,6 +36,9 @@ chaos: build ## each fault of test/chaos for DURATION (1m), all of them within L
 interop: build ## clients and tools of Apache Kafka and others against the built broker
 	@$(install) kcat kafka python node && go test -tags interop -count=1 -timeout 30m ./test/interop/...
 
+clients: build ## franz-go's and librdkafka's own tests beside Apache Kafka: writes docs/clients.md
+	@$(install) kafka librdkafka && go test -tags clients -count=1 -timeout 90m ./test/clients -page $(CURDIR)/docs/clients.md
+
 compose: build ## the compose file under a real Docker daemon, which the test starts itself (needs root)
 	@$(install) docker kcat minio && go test -tags compose -count=1 -timeout 30m ./test/compose/...
 
@@ -60,5 +63,5 @@ tools: ## install the tools of the tests
 clean: ## remove what was built
 	@rm -rf bin
 
-.PHONY: help build run check test race lint fuzz e2e chaos interop compose faults mutants bench bench-append bench-recover tools clean
+.PHONY: help build run check test race lint fuzz e2e chaos interop clients compose faults mutants bench bench-append bench-recover tools clean
 .DEFAULT_GOAL := help

@@ -10,6 +10,9 @@ mkdir -p "$tools/bin"
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 versitygw_version=v1.8.0
 lint_version=v2.15.0
+# librdkafka 2.15.1 with its tests lies in Confluent's Node.js client.
+librdkafka_version=1.10.1
+librdkafka_sum=ada7d703bb1d3237e2292bfabf438d663b6160c9f1ac2a2406b5dc4257c81b66
 
 say() { echo "install: $*" >&2; }
 
@@ -30,6 +33,11 @@ apt() {
 	[ "$(id -u)" = 0 ] || sudo=sudo
 	$sudo apt-get update -qq >/dev/null
 	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+# header PACKAGE FILE installs a Debian package unless its header is there.
+header() {
+	[ -e "/usr/include/$2" ] || apt "$1" "no-command-of-$1"
 }
 
 # stamped NAME FILE COMMAND... runs a command again only when FILE has changed.
@@ -62,6 +70,27 @@ node() {
 	npm --prefix "$tools/node" ci --silent --no-audit --no-fund
 }
 
+# librdkafka builds its test runner. Topics of three replicas become such of the default
+# number: the tests meet one broker.
+librdkafka() {
+	local dir="$tools/librdkafka" tgz=confluentinc-kafka-javascript-$librdkafka_version.tgz
+	[ -e "$dir/.built-$librdkafka_version" ] && return
+	say "librdkafka's tests (npm, built from source, some minutes)"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	(
+		cd "$dir" &&
+			npm pack --silent "@confluentinc/kafka-javascript@$librdkafka_version" &&
+			echo "$librdkafka_sum  $tgz" | sha256sum --check --quiet &&
+			tar xzf "$tgz" --strip-components=3 package/deps/librdkafka &&
+			sed -i -E 's/(create_topic_wait_exists\(.*), 3, 5000\)/\1, -1, 5000)/' tests/0*.c tests/0*.cpp &&
+			./configure --disable-gssapi --disable-curl &&
+			make -j2 libs &&
+			make -j2 -C tests test-runner
+	) >"$dir.log" 2>&1 || { tail -n 20 "$dir.log" >&2 && return 1; }
+	touch "$dir/.built-$librdkafka_version"
+}
+
 for tool in "$@"; do
 	case $tool in
 	minio) gotool minio github.com/minio/minio $minio_version ;;
@@ -72,6 +101,11 @@ for tool in "$@"; do
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
 	node) apt nodejs node && apt npm npm && stamped node "$here/node/package-lock.json" node ;;
 	disks) apt e2fsprogs mkfs.ext4 && apt xfsprogs mkfs.xfs ;;
+	librdkafka)
+		apt g++ g++ && apt make make && apt openjdk-17-jdk-headless javac && apt npm npm
+		header zlib1g-dev zlib.h && header libssl-dev openssl/ssl.h && header libzstd-dev zstd.h && header rapidjson-dev rapidjson/rapidjson.h
+		librdkafka
+		;;
 	docker) apt docker.io dockerd && apt docker-compose docker-compose && apt iptables iptables ;;
 	*) say "no such tool: $tool" && exit 2 ;;
 	esac

@@ -1,0 +1,137 @@
+package clients
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Result is how a test ended.
+type Result int
+
+// Results; the zero value is of a test that was never heard of.
+const (
+	Missing Result = iota
+	Skipped
+	Failed
+	Passed
+)
+
+// Outcome is the result of one test, and why where it did not pass.
+type Outcome struct {
+	Result Result
+	Reason string
+}
+
+// Run is one run of a suite against one broker: outcomes by the names of tests.
+type Run map[string]Outcome
+
+// Merge takes over the outcomes of a part of the suite that was run by itself. Where both
+// have a test, the worse result stands: the parts of a test fail it one by one.
+func (r Run) Merge(part Run) {
+	for name, o := range part {
+		if old, ok := r[name]; !ok || o.Result != Passed && old.Result != Failed {
+			r[name] = o
+		}
+	}
+}
+
+// Failures are the tests that failed, sorted.
+func (r Run) Failures() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if r[name].Result == Failed {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Count is how many tests ended in a result.
+func (r Run) Count(result Result) int {
+	n := 0
+	for _, o := range r {
+		if o.Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+// Known explains tests that do not pass on varve though they do on Kafka: those whose
+// names begin with Prefix.
+type Known struct {
+	Prefix string
+	Reason string
+}
+
+// Row is one test in a comparison. Reason says why it did not pass.
+type Row struct {
+	Name   string
+	Reason string
+}
+
+// Comparison sorts the tests of a suite by what became of them on both brokers.
+type Comparison struct {
+	Suite        string
+	Kafka, Varve Run
+
+	Both      int   // pass on both
+	Neither   []Row // fail on Kafka, and do not pass on varve; with Kafka's reason
+	Skipped   []Row // skipped on Kafka; with its reason
+	VarveOnly []Row // pass on varve, and not on Kafka; with Kafka's reason
+	Known     []Row // pass on Kafka, and not on varve; with the reason of the known list
+	Broken    []Row // the same without an explanation; with varve's reason
+	Stale     []Row // of the known list: entries that explain nothing; with their reasons
+}
+
+// Compare compares two runs of one suite.
+func Compare(suite string, kafka, varve Run, known []Known) Comparison {
+	c := Comparison{Suite: suite, Kafka: kafka, Varve: varve}
+	names := maps.Clone(kafka)
+	maps.Copy(names, varve)
+	used := make([]bool, len(known))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		k, v := kafka[name], varve[name]
+		switch {
+		case k.Result == Passed && v.Result == Passed:
+			c.Both++
+		case k.Result == Passed:
+			if i := explains(known, name); i >= 0 {
+				used[i] = true
+				c.Known = append(c.Known, Row{name, known[i].Reason})
+			} else {
+				c.Broken = append(c.Broken, Row{name, v.why()})
+			}
+		case v.Result == Passed:
+			c.VarveOnly = append(c.VarveOnly, Row{name, k.why()})
+		case k.Result == Skipped:
+			c.Skipped = append(c.Skipped, Row{name, k.why()})
+		default:
+			c.Neither = append(c.Neither, Row{name, k.why()})
+		}
+	}
+	for i, k := range known {
+		if !used[i] {
+			c.Stale = append(c.Stale, Row{k.Prefix, k.Reason})
+		}
+	}
+	return c
+}
+
+func explains(known []Known, name string) int {
+	return slices.IndexFunc(known, func(k Known) bool { return strings.HasPrefix(name, k.Prefix) })
+}
+
+// why is the reason of an outcome that is not a pass.
+func (o Outcome) why() string {
+	switch {
+	case o.Reason != "":
+		return o.Reason
+	case o.Result == Missing:
+		return "did not run"
+	case o.Result == Skipped:
+		return "skipped"
+	}
+	return "failed"
+}

@@ -1,0 +1,217 @@
+//go:build clients
+
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/test/harness"
+)
+
+// testLimit bounds one process of librdkafka's test runner.
+const testLimit = 4 * time.Minute
+
+// atOnce is how many processes run at one broker at a time. The tests mostly wait.
+const atOnce = 2
+
+// librdkafka is librdkafka's test suite, built, with what its tests ask for.
+type librdkafka struct {
+	dir      string // of its tests
+	kafka    string // of Apache Kafka's scripts
+	protocol string // of its consumers
+	scenario string // of its tests
+}
+
+// TestLibrdkafka runs those of librdkafka's tests that need a broker.
+func TestLibrdkafka(t *testing.T) {
+	suite := newLibrdkafka(t)
+	kafka, varve := both(t, suite.run)
+	judge(t, Compare("librdkafka", kafka, varve, shareGroups))
+}
+
+// TestLibrdkafkaConsumerProtocol runs them with consumers of the protocol of KIP-848.
+func TestLibrdkafkaConsumerProtocol(t *testing.T) {
+	suite := newLibrdkafka(t)
+	suite.protocol = "consumer"
+	kafka, varve := both(t, suite.run)
+	judge(t, Compare("librdkafka, group.protocol=consumer", kafka, varve, shareGroups))
+}
+
+// TestLibrdkafkaWithoutAutoCreation runs those that want no topics created by themselves.
+func TestLibrdkafkaWithoutAutoCreation(t *testing.T) {
+	suite := newLibrdkafka(t)
+	suite.scenario = "noautocreate"
+	kafka, varve := both(t, suite.run, "auto.create.topics.enable=false")
+	judge(t, Compare("librdkafka, auto.create.topics.enable=false", kafka, varve, nil))
+}
+
+var shareGroups = func() []Known {
+	var known []Known
+	for number := 170; number <= 185; number++ {
+		known = append(known, Known{fmt.Sprintf("0%d_share", number), "share groups (KIP-932) are not built yet"})
+	}
+	return known
+}()
+
+// split are tests that are run subtest by subtest: one that fails ends its process, and
+// hides those that come after it. 0081 has some that need an authorizer.
+var split = map[string]string{"0081": "0081-admin.c"}
+
+func newLibrdkafka(t *testing.T) *librdkafka {
+	t.Helper()
+	l := &librdkafka{
+		dir:      filepath.Join(harness.Tools(t), "librdkafka", "tests"),
+		kafka:    scripts(t),
+		protocol: "classic",
+		scenario: "default",
+	}
+	harness.Need(t, filepath.Join(l.dir, "test-runner"))
+	t.Cleanup(func() {
+		left, _ := filepath.Glob(filepath.Join(l.dir, "stats_*.json"))
+		for _, file := range left {
+			os.Remove(file)
+		}
+	})
+	return l
+}
+
+// scripts makes a directory like that of Apache Kafka's distribution.
+func scripts(t *testing.T) string {
+	t.Helper()
+	dir, jars := t.TempDir(), filepath.Join(harness.Tools(t), "kafka")
+	for script, class := range map[string]string{
+		"kafka-topics.sh":    harness.TopicCommand,
+		"kafka-acls.sh":      "org.apache.kafka.tools.AclCommand",
+		"kafka-run-class.sh": "",
+	} {
+		text := fmt.Sprintf("#!/bin/sh\nexec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 %s -cp \"%s/*:$CLASSPATH\" %s \"$@\"\n",
+			harness.KafkaLogging(t), jars, class)
+		write(t, filepath.Join(dir, "bin", script), text, 0o755)
+	}
+	clients, err := filepath.Glob(filepath.Join(jars, "kafka-clients-*[0-9].jar"))
+	if err != nil || len(clients) != 1 {
+		t.Fatalf("kafka-clients in %s: %v, %v", jars, clients, err)
+	}
+	libs := filepath.Join(dir, "libs")
+	if err := os.Mkdir(libs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(clients[0], filepath.Join(libs, filepath.Base(clients[0]))); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func write(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// part is what one process runs: a test by its number, or one subtest of it.
+type part struct{ number, subtest string }
+
+func (l *librdkafka) run(ctx context.Context, t *testing.T, address string) Run {
+	conf := filepath.Join(t.TempDir(), "test.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "metadata.broker.list=%s\ntest.timeout.multiplier=2\n", address), 0o644); err != nil {
+		t.Error(err)
+		return nil
+	}
+	parts := make(chan part)
+	go func() {
+		defer close(parts)
+		for _, p := range l.parts(t) {
+			parts <- p
+		}
+	}()
+	run := Run{}
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for range atOnce {
+		wait.Go(func() {
+			for p := range parts {
+				one := l.runPart(ctx, t, address, conf, p)
+				mu.Lock()
+				run.Merge(one)
+				mu.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	steady(run, func(name string) Run {
+		again := part{number: name[:4]}
+		if split[again.number] != "" {
+			_, again.subtest, _ = strings.Cut(name, "/")
+		}
+		return l.runPart(ctx, t, address, conf, again)
+	})
+	return run
+}
+
+// parts is the whole suite.
+func (l *librdkafka) parts(t *testing.T) []part {
+	source := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(l.dir, name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	var parts []part
+	for _, number := range Numbers(source("test.c")) {
+		if split[number] == "" {
+			parts = append(parts, part{number: number})
+			continue
+		}
+		for _, sub := range Subtests(source(split[number])) {
+			parts = append(parts, part{number, sub})
+		}
+	}
+	return parts
+}
+
+// runPart runs one process of the test runner. Its exit code says nothing that its
+// output does not.
+func (l *librdkafka) runPart(ctx context.Context, t *testing.T, address, conf string, p part) Run {
+	ctx, cancel := context.WithTimeout(ctx, testLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "./test-runner", "-Q", "-L", "-p1")
+	cmd.Dir = l.dir
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Env = append(os.Environ(),
+		"LD_LIBRARY_PATH=../src:../src-cpp",
+		"RDKAFKA_TEST_CONF="+conf,
+		"TESTS="+p.number,
+		"TEST_KAFKA_VERSION=4.3.0",
+		"TEST_CONSUMER_GROUP_PROTOCOL="+l.protocol,
+		"TEST_SCENARIO="+l.scenario,
+		"KAFKA_PATH="+l.kafka,
+		"BROKERS="+address,
+	)
+	if p.subtest != "" {
+		cmd.Env = append(cmd.Env, "SUBTESTS="+p.subtest)
+	}
+	out, err := cmd.CombinedOutput()
+	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
+		t.Errorf("librdkafka %s: %v", p.number, err)
+	}
+	run := ReadLibrdkafka(string(out))
+	if p.subtest != "" {
+		maps.DeleteFunc(run, func(name string, _ Outcome) bool { return !strings.HasSuffix(name, "/"+p.subtest) })
+	}
+	return run
+}
