@@ -17,6 +17,7 @@ const (
 	foreignCores metric = "foreign cores"
 	ack          metric = "ack" // with percentiles
 	endToEnd     metric = "end to end"
+	commitTime   metric = "transaction" // from its begin to its committed end
 	firstRecord  metric = "first record ms"
 	readyTime    metric = "ready s"
 	residentMiB  metric = "resident MiB"

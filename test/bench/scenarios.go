@@ -132,6 +132,12 @@ var mainScenarios = []scenario{
 		targets: []target{faster(0.7)},
 	},
 	{
+		name: "txn", what: "Transactions of 10 records of 100 B, one after the other by each of 16 producers, to 16 partitions; Varve flushes before it answers, Kafka does not",
+		prepare: transactional(txns{producers: 16, partitions: 16, records: 10}),
+		shown:   append(append([]metric{txnRate}, percentiles(commitTime)...), brokerCPU),
+		targets: []target{{of: txnRate, bound: 1.5}},
+	},
+	{
 		name: "start-empty", what: "Start with an empty directory to the first answer; resident memory 2 s later",
 		prepare: startEmpty, shown: []metric{readyTime, residentMiB},
 		targets: []target{limit(0.5, readyTime), limit(100, residentMiB)},
