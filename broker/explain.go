@@ -291,7 +291,7 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 	if err != nil {
 		return nil, err
 	}
-	configs, err := config.AlterTopic(t.Configs, ops)
+	configs, err := b.config().AlterTopic(t.Configs, ops)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 	if err != nil {
 		return nil, err
 	}
-	if err := config.CheckTopicChange(before, after); err != nil {
+	if err := config.CheckTopicChange(before, after, func() (bool, error) { return b.inBucket(ctx, t) }); err != nil {
 		return nil, err
 	}
 	all := []Rehearsal{}
@@ -318,6 +318,21 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+// inBucket tells whether records of a topic are in the bucket. Where another broker leads,
+// that one is to be asked.
+func (b *Broker) inBucket(ctx context.Context, t *cluster.Topic) (bool, error) {
+	for i := range t.Partitions {
+		r, ok := b.replicas.all()[tiering.PartitionID{Topic: t.ID, Partition: int32(i)}]
+		if !ok {
+			return false, partition.ErrNotLeader
+		}
+		if there, err := r.InBucket(ctx); there || err != nil {
+			return there, err
+		}
+	}
+	return false, nil
 }
 
 func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *replica, before, after config.Topic, configs map[string]string) error {

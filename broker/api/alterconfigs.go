@@ -46,7 +46,7 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 				case kmsg.ConfigResourceTypeGroupConfig:
 					return config.AlterGroup(old, ops)
 				}
-				return config.AlterTopic(old, ops)
+				return s.Config().AlterTopic(old, ops)
 			})
 		}
 		to := kmsg.NewIncrementalAlterConfigsResponseResource()
@@ -75,7 +75,7 @@ func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigs
 		r := resource{from.ResourceType, from.ResourceName}
 		err := twice[r]
 		if err == nil {
-			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) { return replacement(old, from.Configs) })
+			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) { return s.replacement(old, from.Configs) })
 		}
 		to := kmsg.NewAlterConfigsResponseResource()
 		to.ResourceType, to.ResourceName, to.ErrorCode, to.ErrorMessage = from.ResourceType, from.ResourceName, code(err), text(err)
@@ -86,20 +86,25 @@ func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigs
 
 // replacement makes overrides of a request that names them all. Whether a topic is
 // tiered was decided when it was made, mostly by default: a client that does not know
-// of it leaves it as it is.
-func replacement(old map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) (map[string]string, error) {
+// of it leaves it as it is, but for a topic that it tells to be compacted.
+func (s *Server) replacement(old map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) (map[string]string, error) {
 	const tiered = "remote.storage.enable"
 	next := make(map[string]string, len(configs)+1)
 	if v, set := old[tiered]; set {
 		next[tiered] = v
 	}
+	said := false
 	for _, o := range configs {
 		if o.Value == nil {
 			return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("null value not supported for: %s", o.Name))
 		}
 		next[clone(o.Name)] = clone(*o.Value)
+		said = said || o.Name == tiered
 	}
-	return next, nil
+	if said {
+		return next, nil
+	}
+	return s.Config().WithoutDefaultTiering(next), nil
 }
 
 // resource names what configs belong to.
@@ -165,13 +170,27 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 	if err != nil {
 		return err
 	}
-	if err := config.CheckTopicChange(before, after); err != nil || validateOnly {
+	if err := config.CheckTopicChange(before, after, func() (bool, error) { return s.inBucket(ctx, t) }); err != nil || validateOnly {
 		return err
 	}
 	if err := s.Store.SetTopicConfigs(ctx, t.Name, t.Configs, configs); err != nil {
 		return err
 	}
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())
+}
+
+// inBucket tells whether records of a topic are in the bucket.
+func (s *Server) inBucket(ctx context.Context, t *cluster.Topic) (bool, error) {
+	for i := range t.Partitions {
+		p, err := s.replica(t, int32(i))
+		if err != nil {
+			return false, err
+		}
+		if there, err := p.InBucket(ctx); there || err != nil {
+			return there, err
+		}
+	}
+	return false, nil
 }
 
 func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool, next change) error {

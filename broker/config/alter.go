@@ -26,8 +26,12 @@ type Op struct {
 
 // AlterTopic returns overrides with ops applied in order; overrides stays as it is. The
 // values are not checked against ranges: TopicConfig does that with the result.
-func AlterTopic(overrides map[string]string, ops []Op) (map[string]string, error) {
-	return alter(table().topicByName, true, overrides, ops)
+func (b *Broker) AlterTopic(overrides map[string]string, ops []Op) (map[string]string, error) {
+	next, err := alter(table().topicByName, true, overrides, ops)
+	if err != nil || slices.ContainsFunc(ops, func(o Op) bool { return o.Name == "remote.storage.enable" }) {
+		return next, err
+	}
+	return b.WithoutDefaultTiering(next), nil
 }
 
 // AlterBroker is AlterTopic for the dynamic settings of brokers; WithDynamic checks the

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 )
 
@@ -116,13 +117,31 @@ func (t *Topic) checkTiering(own map[string]string, f *faults) {
 }
 
 // CheckTopicChange refuses changes that a topic cannot make though both settings are
-// good ones.
-func CheckTopicChange(before, after Topic) error {
+// good ones. inBucket tells whether records of it are in the bucket; it is asked only
+// where that matters, and its error is returned.
+func CheckTopicChange(before, after Topic, inBucket func() (bool, error)) error {
+	if !before.RemoteStorage || after.RemoteStorage {
+		return nil
+	}
 	var f faults
-	if before.RemoteStorage && !after.RemoteStorage {
+	if there, err := inBucket(); err != nil {
+		return err
+	} else if there {
 		f.invalid("remote.storage.enable", "false", "Tiering cannot be turned off for a topic yet; its segments are in the bucket")
 	}
 	return f.err()
+}
+
+// WithoutDefaultTiering makes overrides of those of a topic that is told to be compacted
+// by somebody who says nothing of tiering: where tiering is the default it gives way, as
+// it does when such a topic is made.
+func (b *Broker) WithoutDefaultTiering(overrides map[string]string) map[string]string {
+	if !b.TieringDefault || overrides["remote.storage.enable"] != "true" || TieredByDefault(Topic{}, overrides) {
+		return overrides
+	}
+	overrides = maps.Clone(overrides)
+	overrides["remote.storage.enable"] = "false"
+	return overrides
 }
 
 // TieredByDefault tells whether a new topic that does not say is tiered: not one that

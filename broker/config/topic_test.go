@@ -93,11 +93,44 @@ func TestCheckTopicChange(t *testing.T) {
 	d := defaults(t)
 	tiered := d
 	tiered.RemoteStorage = true
-	if err := CheckTopicChange(tiered, d); !errors.Is(err, ErrInvalid) {
-		t.Errorf("turning tiering off: %v", err)
+	failure := errors.New("no answer")
+	says := func(there bool, err error) func() (bool, error) { return func() (bool, error) { return there, err } }
+	if err := CheckTopicChange(tiered, d, says(true, nil)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("turning tiering off with records in the bucket: %v", err)
 	}
-	if err := CheckTopicChange(d, tiered); err != nil {
+	if err := CheckTopicChange(tiered, d, says(false, nil)); err != nil {
+		t.Errorf("turning tiering off with an empty bucket: %v", err)
+	}
+	if err := CheckTopicChange(tiered, d, says(false, failure)); !errors.Is(err, failure) {
+		t.Errorf("turning tiering off without knowing the bucket: %v", err)
+	}
+	if err := CheckTopicChange(d, tiered, says(true, failure)); err != nil {
 		t.Errorf("turning tiering on: %v", err)
+	}
+}
+
+// TestTieringByDefaultGivesWayToCompaction: a topic that is tiered because nobody said
+// anything is told to be compacted, by the operations of a request.
+func TestTieringByDefaultGivesWayToCompaction(t *testing.T) {
+	set := func(name, value string) Op { return Op{Set, name, &value} }
+	for name, c := range map[string]struct {
+		byDefault bool
+		ops       []Op
+		want      string
+	}{
+		"compact":                           {true, []Op{set("cleanup.policy", "compact")}, "false"},
+		"compact and delete":                {true, []Op{set("cleanup.policy", "compact,delete")}, "false"},
+		"append compact":                    {true, []Op{{Append, "cleanup.policy", set("", "compact").Value}}, "false"},
+		"delete":                            {true, []Op{set("cleanup.policy", "delete")}, "true"},
+		"anything else":                     {true, []Op{set("retention.ms", "1")}, "true"},
+		"compact, and tiered by name":       {true, []Op{set("cleanup.policy", "compact"), set("remote.storage.enable", "true")}, "true"},
+		"compact, where tiering was wished": {false, []Op{set("cleanup.policy", "compact")}, "true"},
+	} {
+		before := map[string]string{"remote.storage.enable": "true"}
+		got, err := (&Broker{TieringDefault: c.byDefault}).AlterTopic(before, c.ops)
+		if err != nil || got["remote.storage.enable"] != c.want || before["remote.storage.enable"] != "true" {
+			t.Errorf("%s: %v from %v, %v", name, got, before, err)
+		}
 	}
 }
 
@@ -221,7 +254,7 @@ func TestIncrementalAlter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			input := maps.Clone(before)
-			got, err := AlterTopic(input, c.ops)
+			got, err := new(Broker).AlterTopic(input, c.ops)
 			if !maps.Equal(input, before) {
 				t.Error("the overrides were changed in place")
 			}

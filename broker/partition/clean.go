@@ -11,13 +11,15 @@ import (
 	"github.com/varvelog/varve/segment"
 )
 
-// Compacted tells whether the log is to be compacted: not that of a tiered topic, nor
-// one that has failed.
+// Compacted tells whether the log is to be compacted: not that of a tiered topic, nor one
+// of which a part is in the bucket only, where older records of its keys would outlive
+// their tombstones; nor one that has failed.
 func (p *Partition) Compacted() bool { return p.CompactedUnder(*p.config.Load()) }
 
 // CompactedUnder is Compacted under other settings.
 func (p *Partition) CompactedUnder(c config.Topic) bool {
-	return c.CleanupCompact && !c.RemoteStorage && p.log.Err() == nil
+	o := p.log.Offsets()
+	return c.CleanupCompact && !c.RemoteStorage && o.LocalStart == o.LogStart && p.log.Err() == nil
 }
 
 // Dirtiness says how much of the log is to be compacted, and whether that is due.

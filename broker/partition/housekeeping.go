@@ -91,6 +91,19 @@ func (p *Partition) readyRemote(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// InBucket tells whether records of the partition are in the bucket. Only its leader can
+// say; elsewhere the error is ErrNotLeader.
+func (p *Partition) InBucket(ctx context.Context) (bool, error) {
+	if !p.leads() {
+		return false, ErrNotLeader
+	}
+	if ready, err := p.readyRemote(ctx); !ready {
+		return false, err
+	}
+	o := p.Offsets()
+	return o.TieredEnd > o.LogStart, nil
+}
+
 func (p *Partition) leads() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

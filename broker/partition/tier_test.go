@@ -76,6 +76,30 @@ func TestWhatWasCompactedIsNotCopied(t *testing.T) {
 	}
 }
 
+// TestWhatHasLeftTheDiskIsNotCompacted: a key's older record in the bucket would be read
+// again once its tombstone on disk had gone.
+func TestWhatHasLeftTheDiskIsNotCompacted(t *testing.T) {
+	h := newHouse(t, tiered())
+	compacted := tiered()
+	compacted.CleanupCompact, compacted.RemoteStorage = true, false
+	if there, err := h.p.InBucket(t.Context()); there || err != nil || !h.p.CompactedUnder(compacted) {
+		t.Errorf("an empty partition: in the bucket %v, %v", there, err)
+	}
+	h.fill(20)
+	if there, err := h.p.InBucket(t.Context()); there || err != nil || !h.p.CompactedUnder(compacted) {
+		t.Errorf("before any copy: in the bucket %v, %v", there, err)
+	}
+	h.tier()
+	if there, err := h.p.InBucket(t.Context()); !there || err != nil || h.p.CompactedUnder(compacted) {
+		t.Errorf("with a part in the bucket only: in the bucket %v, %v, compacted %v", there, err, h.p.CompactedUnder(compacted))
+	}
+	_, err := h.p.DeleteRecords(t.Context(), h.p.Offsets().TieredEnd)
+	h.must(err)
+	if there, err := h.p.InBucket(t.Context()); there || err != nil || !h.p.CompactedUnder(compacted) {
+		t.Errorf("once that is deleted: in the bucket %v, %v", there, err)
+	}
+}
+
 func TestReadAcrossTheSeamEqualsTheLogI30(t *testing.T) {
 	h := newHouse(t, tiered())
 	before := h.fill(20)

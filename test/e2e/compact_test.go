@@ -205,14 +205,18 @@ func staged(t *testing.T, b *harness.Broker, patterns ...string) (all []string) 
 	return all
 }
 
-// TestCompactedTopicsAreNotTiered: the default of tiering does not reach them, and who
-// asks for both is told why not, at creation and by alteration.
+// TestCompactedTopicsAreNotTiered: the default of tiering does not reach them, gives way
+// where a topic becomes one with nothing in the bucket yet, and who asks for both is told
+// why not, at creation and by alteration.
 func TestCompactedTopicsAreNotTiered(t *testing.T) {
 	b := harness.StartBroker(t, quick()...)
 	a := admin(t, b)
 	ctx := within(t, 30*time.Second)
 	createTopic(t, b, "local", 1, map[string]string{"cleanup.policy": "compact,delete"})
 	createTopic(t, b, "plain", 1, nil)
+	createTopic(t, b, "copied", 1, map[string]string{"segment.bytes": "1048576"})
+	fill(t, b, "copied", 3<<20, nil)
+	b.WaitTiered(t, 30*time.Second, 1<<30, "copied")
 	compact := "compact"
 	yes := "true"
 	r, err := a.CreateTopic(ctx, 1, 1, map[string]*string{"cleanup.policy": &compact, "remote.storage.enable": &yes}, "both")
@@ -222,16 +226,25 @@ func TestCompactedTopicsAreNotTiered(t *testing.T) {
 	if !isError(err, kerr.InvalidConfig) {
 		t.Errorf("create with both: %v", err)
 	}
-	for topic, change := range map[string]kadm.AlterConfig{
-		"local": {Op: kadm.SetConfig, Name: "remote.storage.enable", Value: &yes},
-		"plain": {Op: kadm.SetConfig, Name: "cleanup.policy", Value: &compact},
+	policy := kadm.AlterConfig{Op: kadm.SetConfig, Name: "cleanup.policy", Value: &compact}
+	tiering := kadm.AlterConfig{Op: kadm.SetConfig, Name: "remote.storage.enable", Value: &yes}
+	for _, c := range []struct {
+		topic   string
+		changes []kadm.AlterConfig
+		refused bool
+	}{
+		{"local", []kadm.AlterConfig{tiering}, true},
+		{"copied", []kadm.AlterConfig{policy}, true},
+		{"plain", []kadm.AlterConfig{policy, tiering}, true},
+		{"plain", []kadm.AlterConfig{policy}, false},
+		{"plain", []kadm.AlterConfig{tiering}, true},
 	} {
-		r, err := a.AlterTopicConfigs(ctx, []kadm.AlterConfig{change}, topic)
+		r, err := a.AlterTopicConfigs(ctx, c.changes, c.topic)
 		if err == nil {
 			err = r[0].Err
 		}
-		if !isError(err, kerr.InvalidConfig) {
-			t.Errorf("alter %s: %v", topic, err)
+		if c.refused != isError(err, kerr.InvalidConfig) || !c.refused && err != nil {
+			t.Errorf("alter %s by %v: %v", c.topic, c.changes, err)
 		}
 	}
 	for _, p := range b.Tiers(t, "local") {
