@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -134,6 +136,53 @@ func (b *bench) replay(s system, t topic, size, n int, read replay) figures {
 	f := m.stop(n, bytes)
 	f[firstRecord] = float64(first) / float64(time.Millisecond)
 	return f
+}
+
+// pacedBeside measures latencies at a fixed rate, to the consumer, beside replays of
+// another topic.
+func pacedBeside(load pace) func(*bench) []contestant {
+	return func(b *bench) []contestant {
+		load.length, load.warmup = b.sizes.paced, b.sizes.pacedFor
+		old := topic{name: "old", partitions: 16}
+		for _, s := range b.hotBrokers() {
+			createTopic(b.env, s, old)
+			b.env.Cleanup(func() { deleteTopic(b.env, s, old.name) })
+			b.fill(s, old, 1024, b.sizes.replay)
+		}
+		return b.both(func(s system) figures {
+			t := topic{name: "paced", partitions: load.partitions}
+			createTopic(b.env, s, t)
+			defer deleteTopic(b.env, s, t.name)
+			stop := b.replayOn(s, old)
+			f := b.atRate(s, t, load, true)
+			f[replayRate] = stop()
+			return f
+		})
+	}
+}
+
+// replayOn replays t until stop, which returns how many MiB/s that were.
+func (b *bench) replayOn(s system, t topic) (stop func() float64) {
+	ends, err := listOffsets(b.env.ctx, s.Address(), t, endOffset)
+	b.env.check(err)
+	ctx, cancel := context.WithCancel(b.env.ctx)
+	begin, bytes, done := time.Now(), int64(0), make(chan error, 1)
+	go func() {
+		for {
+			n, err := rawReplay(ctx, s.Address(), t.name, ends)
+			if bytes += n; err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	return func() float64 {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			b.env.check(err)
+		}
+		return float64(bytes) / (1 << 20) / time.Since(begin).Seconds()
+	}
 }
 
 // kgoReplay reads as an application does.

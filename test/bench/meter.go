@@ -19,6 +19,7 @@ const (
 	endToEnd     metric = "end to end"
 	commitTime   metric = "transaction" // from its begin to its committed end
 	firstRecord  metric = "first record ms"
+	replayRate   metric = "replay MiB/s"
 	readyTime    metric = "ready s"
 	residentMiB  metric = "resident MiB"
 )

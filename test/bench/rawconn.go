@@ -27,12 +27,19 @@ const rawBuffer = 256 << 10
 // rawLimit bounds one request.
 const rawLimit = time.Minute
 
+// smallBuffer is enough for small answers, on thousands of connections.
+const smallBuffer = 4 << 10
+
 func dial(ctx context.Context, address string) (*rawConn, error) {
+	return dialBuffer(ctx, address, rawBuffer)
+}
+
+func dialBuffer(ctx context.Context, address string, buffer int) (*rawConn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &rawConn{Conn: c, in: bufio.NewReaderSize(c, rawBuffer), format: kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench"))}, nil
+	return &rawConn{Conn: c, in: bufio.NewReaderSize(c, buffer), format: kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench"))}, nil
 }
 
 // send writes a request and reads the size and correlation id of its response. It

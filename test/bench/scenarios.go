@@ -56,6 +56,7 @@ var (
 	fetchTargets   = []target{atMost(0.9, brokerCPU)}
 	recoverShown   = []metric{readyTime, coldReady, logGiB, unsettled, startRead, coldRead, startWrite, loadBefore}
 	recoverTargets = []target{limit(5, readyTime), limit(5, coldReady)}
+	crowdShown     = []metric{joinTime, rebalanceTime, residentMiB, growthMiB, cpuSeconds}
 	moved          = []metric{recordRate, byteRate, brokerCPU}
 )
 
@@ -97,6 +98,12 @@ var mainScenarios = []scenario{
 		name: "e2e-1000", what: "1,000 records/s of 1 KiB, one by one, linger 0, acks=all, to 1 partition and to a consumer; Varve flushes, Kafka does not",
 		prepare: paced(pace{producers: 1, partitions: 1, rate: 1000, size: 1024}, nil, true),
 		shown:   append(append(percentiles(endToEnd), percentiles(ack)...), brokerCPU),
+		targets: []target{atMost(1, p(endToEnd, "p99"))},
+	},
+	{
+		name: "e2e-beside", what: "The same while another topic of 16 partitions is replayed from its beginning again and again, as fast as the counting consumer takes it",
+		prepare: pacedBeside(pace{producers: 1, partitions: 1, rate: 1000, size: 1024}),
+		shown:   append(append(percentiles(endToEnd), percentiles(ack)...), replayRate),
 		targets: []target{atMost(1, p(endToEnd, "p99"))},
 	},
 	{
@@ -171,6 +178,18 @@ var mainScenarios = []scenario{
 		name: "recover-busy", what: "The same after at most 8 GB of produce at full speed, killed without regard to checkpoints",
 		prepare: recovery(recovering{busy: true}), apart: true,
 		shown: recoverShown, targets: recoverTargets[:1],
+	},
+	{
+		name: "idle-10000", what: "10,000 connections from one address that have said hello and are left alone",
+		prepare: idle(10_000), shown: []metric{residentMiB, growthMiB},
+	},
+	{
+		name: "groups-classic", what: "1,000 groups of 10 members each, all joining at once by the classic protocol over a connection each; then one member of each leaves; members send heartbeats every 3 s",
+		prepare: crowdedGroups(1000, 10, newClassicMember), shown: crowdShown,
+	},
+	{
+		name: "groups-consumer", what: "The same by the consumer protocol (KIP-848), with the broker's own heartbeat interval of 5 s",
+		prepare: crowdedGroups(1000, 10, newConsumerMember), shown: crowdShown,
 	},
 	{
 		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",

@@ -16,7 +16,7 @@ func (b *bench) fresh(measure func(system) figures, sets ...string) []contestant
 		make func(*env) system
 	}{
 		{"Varve", func(e *env) system { return newVarve(e, sets...) }},
-		{"Kafka", func(e *env) system { return newKafka(e) }},
+		{"Kafka", func(e *env) system { return newKafka(e, sets...) }}, // passes over what it does not know
 	}
 	var c []contestant
 	for _, m := range makers {
