@@ -57,9 +57,12 @@ func newKafka(e *env, sets ...string) *kafka {
 
 func (k *kafka) properties() string { return filepath.Join(k.dir, "server.properties") }
 
-func (k *kafka) java(args ...string) *exec.Cmd {
-	jars := harness.Need(k.env, filepath.Join(harness.Tools(k.env), "kafka"))
-	return exec.CommandContext(k.env.ctx, harness.NeedCommand(k.env, "java"), append([]string{harness.KafkaLogging(k.env), "-cp", filepath.Join(jars, "*")}, args...)...)
+func (k *kafka) java(args ...string) *exec.Cmd { return java(k.env, args...) }
+
+// java runs a class of Apache Kafka's jars.
+func java(e *env, args ...string) *exec.Cmd {
+	jars := harness.Need(e, filepath.Join(harness.Tools(e), "kafka"))
+	return exec.CommandContext(e.ctx, harness.NeedCommand(e, "java"), append([]string{harness.KafkaLogging(e), "-cp", filepath.Join(jars, "*")}, args...)...)
 }
 
 func (k *kafka) Name() string              { return "Kafka" }

@@ -78,17 +78,17 @@ func send(ctx context.Context, c *kgo.Client, partitions, size, n int) error {
 
 // newConsumer makes a consumer of all partitions of a topic from their beginning, with
 // the client's default limits (1 MiB a partition, 50 MiB a request).
-func newConsumer(address, topic string, partitions int) (*kgo.Client, error) {
+func newConsumer(address, topic string, partitions int, more ...kgo.Opt) (*kgo.Client, error) {
 	offsets := map[int32]kgo.Offset{}
 	for p := range partitions {
 		offsets[int32(p)] = kgo.NewOffset().AtStart()
 	}
-	return kgo.NewClient(
+	return kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(address),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}),
-		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(1<<20),
-	)
+		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.FetchMaxPartitionBytes(1 << 20),
+	}, more...)...)
 }
 
 // receive polls until n records have come. each may be nil; it is called for every record.

@@ -145,6 +145,11 @@ var mainScenarios = []scenario{
 		targets: []target{{of: txnRate, bound: 1.5}},
 	},
 	{
+		name: "streams-wordcount", what: "Kafka Streams' WordCountDemo, exactly_once_v2, 2 threads, over 4 partitions full of lines of 10 words: committed counts a second, CPU per GB of lines; the program has most of the machine",
+		prepare: wordCount, shown: []metric{recordRate, brokerCPU},
+		targets: []target{{of: recordRate, bound: 1}},
+	},
+	{
 		name: "start-empty", what: "Start with an empty directory to the first answer; resident memory 2 s later",
 		prepare: startEmpty, shown: []metric{readyTime, residentMiB},
 		targets: []target{limit(0.5, readyTime), limit(100, residentMiB)},
@@ -210,6 +215,8 @@ type sizes struct {
 
 	appending time.Duration // of one append row
 
+	words int // of all lines to count
+
 	recover int64 // bytes of the log to recover; 0 is recoverFull
 	clone   bool  // it, even where the disk has room
 
@@ -220,13 +227,13 @@ type sizes struct {
 var fullSizes = sizes{
 	rounds: 3, small: 6_000_000, large: 1_000_000, replay: 1_500_000, cold: 1_900_000, warmup: 500_000,
 	paced: 15 * time.Second, pacedFor: 5 * time.Second, appending: 10 * time.Second,
-	compact: 10_000_000, keys: 1_000_000,
+	compact: 10_000_000, keys: 1_000_000, words: 1_000_000,
 }
 
 var quickSizes = sizes{
 	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
 	paced: 3 * time.Second, pacedFor: time.Second, appending: 2 * time.Second,
-	compact: 200_000, keys: 20_000,
+	compact: 200_000, keys: 20_000, words: 100_000,
 	recover: 2 * gigabyte,
 }
 
