@@ -137,6 +137,7 @@ type Topic struct {
 	MinInsyncReplicas                     int32
 	MaxMessageBytes                       int32
 	LogAppendTime                         bool
+	Compression                           string // as in compression.type
 	TimestampBeforeMaxMs                  int64
 	TimestampAfterMaxMs                   int64
 	Preallocate                           bool

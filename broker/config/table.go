@@ -63,10 +63,10 @@ const (
 
 var topicKeys = []Key{
 	row("cleanup.policy", List, "delete", "What happens to old records: delete drops segments past retention; compact keeps the last record of each key; both may be named, and an empty list keeps everything.", oneOf("compact", "delete"), also("log.cleanup.policy")),
-	row("compression.gzip.level", Int, "-1", "Level of gzip when compression.type is gzip.", between(-1, 9), also("compression.gzip.level"), defaultOnly("batches are stored as producers compress them")),
-	row("compression.lz4.level", Int, "9", "Level of lz4 when compression.type is lz4.", between(1, 17), also("compression.lz4.level"), defaultOnly("batches are stored as producers compress them")),
-	row("compression.type", String, "producer", "How the broker compresses batches: producer keeps them as they come.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), also("compression.type"), defaultOnly("batches are stored as producers compress them")),
-	row("compression.zstd.level", Int, "3", "Level of zstd when compression.type is zstd.", between(-131072, 22), also("compression.zstd.level"), defaultOnly("batches are stored as producers compress them")),
+	row("compression.gzip.level", Int, "-1", "Level of gzip when compression.type is gzip.", between(-1, 9), also("compression.gzip.level"), defaultOnly("the broker compresses at each codec's usual level")),
+	row("compression.lz4.level", Int, "9", "Level of lz4 when compression.type is lz4.", between(1, 17), also("compression.lz4.level"), defaultOnly("the broker compresses at each codec's usual level")),
+	row("compression.type", String, "producer", "How the broker compresses batches: producer keeps them as they come.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"), also("compression.type"), toTopic(func(t *Topic) any { return &t.Compression })),
+	row("compression.zstd.level", Int, "3", "Level of zstd when compression.type is zstd.", between(-131072, 22), also("compression.zstd.level"), defaultOnly("the broker compresses at each codec's usual level")),
 	row("delete.retention.ms", Long, "86400000", "How long compaction keeps tombstones and transaction markers once it has seen them.", from(0), in(time.Millisecond), also("log.cleaner.delete.retention.ms"), toTopic(func(t *Topic) any { return &t.DeleteRetention })),
 	row("file.delete.delay.ms", Long, "60000", "How long the files of a removed segment or topic stay under a name that ends in .deleted or -delete; readers that are in them keep them anyway.", from(0), in(time.Millisecond), also("log.segment.delete.delay.ms"), toTopic(func(t *Topic) any { return &t.DeleteDelay })),
 	row("flush.messages", Long, "1", "Flush to disk before answering once so many records are unflushed; 1 flushes before every answer, by group commit (ours; Kafka's default is never).", from(1), also("log.flush.interval.messages"), toTopic(func(t *Topic) any { return &t.FlushMessages })),

@@ -19,14 +19,14 @@ func TestTopicOverridesGoOverDefaults(t *testing.T) {
 	got, err := TopicConfig("orders", d, map[string]string{
 		"retention.ms": " 86400000 ", "local.retention.ms": "1000", "segment.bytes": "1048576", "segment.ms": "60000",
 		"remote.storage.enable": "TRUE", "message.timestamp.type": "LogAppendTime", "flush.messages": "9223372036854775807",
-		"cleanup.policy": "delete", "compression.type": "producer",
+		"cleanup.policy": "delete", "compression.type": "zstd",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := d
 	want.RetentionMs, want.LocalRetentionMs, want.SegmentBytes, want.SegmentAge = 86400000, 1000, 1<<20, time.Minute
-	want.RemoteStorage, want.LogAppendTime, want.FlushMessages = true, true, 1<<63-1
+	want.RemoteStorage, want.LogAppendTime, want.FlushMessages, want.Compression = true, true, 1<<63-1, "zstd"
 	if got != want {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
@@ -40,7 +40,7 @@ func TestTopicConfigRefusals(t *testing.T) {
 		{"t", "local.retention.ms", "604800001", "Invalid value 604800001 for configuration local.retention.ms: Value must not be more than retention.ms property value: 604800000"},
 		{"t", "local.retention.ms", "-1", "Value must not be -1 as retention.ms value is set as 604800000."},
 		{"t", "cleanup.policy", "shred", "String must be one of: compact, delete"},
-		{"t", "compression.type", "gzip", "Only the default, producer, is possible as yet"},
+		{"t", "compression.type", "none", "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"},
 		{"t", "unclean.leader.election.enable", "true", "a leader is always elected from the in-sync replicas"},
 		{"t", "min.cleanable.dirty.ratio", "1.5", "Value must be no more than 1"},
 		{"t", "min.cleanable.dirty.ratio", "NaN", "Not a number of type DOUBLE"},

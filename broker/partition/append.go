@@ -50,6 +50,7 @@ func (a Appended) Flushed() <-chan struct{} {
 // it. It does not wait: Wait does. Records belong to the caller again when it
 // returns; base offset and leader epoch have been overwritten, and timestamp and CRC
 // where the topic stamps its own (LogAppendTime) or the batch's max timestamp was wrong.
+// A topic with a compression.type of its own is given another batch of the same records.
 //
 // Beside the errors of batch.Validate it returns ErrMessageTooLarge, ErrNotLeader,
 // ErrFencedEpoch, ErrUnknownEpoch, ErrNotEnoughReplicas (acks -1 only), those of the
@@ -94,15 +95,34 @@ func (p *Partition) admit(a Append, c *config.Topic) (batch.Batch, batch.Marker,
 	case a.Internal:
 		return b, batch.Marker{}, nil // made by ourselves
 	}
+	limit := min(p.maxDecompressed, 16*int64(c.MaxMessageBytes))
 	rules := batch.Rules{
 		Compacted:          c.CleanupCompact,
 		LogAppendTime:      c.LogAppendTime,
 		Now:                p.now().UnixMilli(),
 		TimestampBeforeMax: c.TimestampBeforeMaxMs,
 		TimestampAfterMax:  c.TimestampAfterMaxMs,
-		MaxDecompressed:    min(p.maxDecompressed, 16*int64(c.MaxMessageBytes)),
+		MaxDecompressed:    limit,
 	}
-	return b, batch.Marker{}, batch.Validate(b, &rules)
+	if err := batch.Validate(b, &rules); err != nil {
+		return nil, batch.Marker{}, err
+	}
+	b, err = recompressed(b, c, limit)
+	return b, batch.Marker{}, err
+}
+
+// recompressed is a batch as the topic's compression.type wants it, which may be larger
+// than the one that came.
+func recompressed(b batch.Batch, c *config.Topic, limit int64) (batch.Batch, error) {
+	codec, ok := batch.CodecOf(c.Compression)
+	if !ok { // the producer's
+		return b, nil
+	}
+	b, err := batch.Recompress(b, codec, limit)
+	if err == nil && b.Size() > int(c.MaxMessageBytes) {
+		err = fmt.Errorf("%w: %d bytes as %s, at most %d", ErrMessageTooLarge, b.Size(), codec, c.MaxMessageBytes)
+	}
+	return b, err
 }
 
 // append decides under the lock, assigns and writes. The caller holds writing.

@@ -81,6 +81,48 @@ func TestAppendAssignsOffsetsAndEpochOnly(t *testing.T) {
 	}
 }
 
+// TestCompressionTypeIsTheTopics: whatever a producer sends is stored as the topic says,
+// the same records at the same offsets of the same producer; a second time it is a
+// duplicate.
+func TestCompressionTypeIsTheTopics(t *testing.T) {
+	c := defaults()
+	for _, name := range []string{"uncompressed", "gzip", "snappy", "lz4", "zstd", "producer"} {
+		c.Compression = name
+		h := newHouse(t, c)
+		b := sent{id: 1, n: 20}.batch(t, 0)
+		want, err := batch.Recompress(bytes.Clone(b), batch.None, 1<<20)
+		h.must(err)
+		again := bytes.Clone(b)
+		if base := h.produce(b); base != 0 {
+			t.Fatalf("%s: base offset %d", name, base)
+		}
+		got := batch.Batch(h.bytes(spec(0)))
+		if codec, ok := batch.CodecOf(name); ok && got.Codec() != codec || !ok && got.Codec() != batch.Batch(again).Codec() || got.CheckCRC() != nil {
+			t.Errorf("%s: stored as %s", name, batch.Describe(got))
+		}
+		plain, err := batch.Recompress(got, batch.None, 1<<20)
+		h.must(err)
+		if !bytes.Equal(plain[16:], want[16:]) {
+			t.Errorf("%s: other records", name)
+		}
+		if a, err := h.append(again); err != nil || !a.Duplicate || a.BaseOffset != 0 {
+			t.Errorf("%s: sent again: %+v, %v", name, a, err)
+		}
+	}
+}
+
+// TestWhatIsTooLargeAsTheTopicStoresItIsRefused: max.message.bytes holds for both sizes.
+func TestWhatIsTooLargeAsTheTopicStoresItIsRefused(t *testing.T) {
+	c := defaults()
+	c.MaxMessageBytes, c.Compression = 1000, "uncompressed"
+	h := newHouse(t, c)
+	b, err := batch.Builder{Codec: batch.Zstd, ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}.Build(0, -1, []batch.Record{{Timestamp: 1, Value: make([]byte, 2000)}})
+	h.must(err)
+	if _, err := h.append(b); !errors.Is(err, ErrMessageTooLarge) || h.p.Offsets().End != 0 {
+		t.Errorf("%v, log end %d", err, h.p.Offsets().End)
+	}
+}
+
 func TestLogAppendTimeIsTheBrokers(t *testing.T) {
 	c := defaults()
 	c.LogAppendTime = true

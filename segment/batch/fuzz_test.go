@@ -44,7 +44,8 @@ func FuzzNext(f *testing.F) {
 }
 
 // FuzzValidate takes p for a header and records, makes length and CRC right, since no
-// fuzzer guesses them, and asks that what is valid can be read, and stays valid.
+// fuzzer guesses them, and asks that what is valid can be read, and stays valid,
+// with another codec, too.
 func FuzzValidate(f *testing.F) {
 	for _, codec := range codecs[1:] { // small ones: the fuzzer wastes its time on large seeds
 		f.Add([]byte(kafkaBatch(f, codec.String())))
@@ -81,6 +82,13 @@ func FuzzValidate(f *testing.F) {
 		before := bytes.Clone(b)
 		if err := Validate(b, &rules); err != nil || !bytes.Equal(b, before) {
 			t.Fatalf("valid, but not twice: %v", err)
+		}
+		other, err := Recompress(b, Codec(b.CRC()%uint32(Zstd+1)), limit)
+		if err != nil || !bytes.Equal(b, before) {
+			t.Fatalf("valid, but not to be recompressed: %v", err)
+		}
+		if err := Validate(other, &rules); err != nil || other.NextOffset() != b.NextOffset() || other.MaxTimestamp() != b.MaxTimestamp() {
+			t.Fatalf("valid, but not as %s: %v: %s", other.Codec(), err, Describe(other))
 		}
 	})
 }
