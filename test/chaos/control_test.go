@@ -204,7 +204,7 @@ func TestR45ARunThatHangsIsEndedFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatalf("no broker in the output:\n%s", out)
 	}
-	harness.Until(t, 10*time.Second, "the end of the broker", func() error { return ended(pid) })
+	harness.Until(t, time.Minute, "the end of the broker", func() error { return ended(pid) })
 	if t.Failed() {
 		t.Logf("%s", out)
 	}

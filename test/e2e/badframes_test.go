@@ -156,7 +156,7 @@ func TestConnectionFlood(t *testing.T) {
 		for _, r := range open {
 			r.conn.Close()
 		}
-		harness.Until(t, 10*time.Second, "a new connection", func() error {
+		harness.Until(t, time.Minute, "a new connection", func() error {
 			conn, err := net.Dial("tcp", b.Address)
 			if err != nil {
 				return err

@@ -260,7 +260,7 @@ func TestDeletedSegmentsStayForTheirDelay(t *testing.T) {
 	b := harness.StartBroker(t, append(quick(), "varve.tiering.default=false", "log.segment.delete.delay.ms=3600000")...)
 	createTopic(t, b, compactTopic, 1, map[string]string{"segment.bytes": "1048576", "retention.bytes": "1"})
 	fill(t, b, compactTopic, 3<<20, nil)
-	harness.Until(t, 20*time.Second, "expiry", func() error {
+	harness.Until(t, time.Minute, "expiry", func() error {
 		if len(staged(t, b, "*.log.deleted")) < 2 {
 			return fmt.Errorf("%v", staged(t, b, "*"))
 		}
@@ -269,7 +269,7 @@ func TestDeletedSegmentsStayForTheirDelay(t *testing.T) {
 	alter(t, b, compactTopic, "file.delete.delay.ms", "1000") // for those that follow
 	old := len(staged(t, b, "*.log.deleted"))
 	fill(t, b, compactTopic, 2<<20, nil)
-	harness.Until(t, 20*time.Second, "expiry and removal of the new ones", func() error {
+	harness.Until(t, time.Minute, "expiry and removal of the new ones", func() error {
 		logs, deleted := staged(t, b, "*.log"), staged(t, b, "*.log.deleted")
 		if len(logs) > 1 || len(deleted) != old {
 			return fmt.Errorf("%v, %v", logs, deleted)
@@ -284,7 +284,7 @@ func TestDeletedSegmentsStayForTheirDelay(t *testing.T) {
 	if r, err := admin(t, b).DeleteTopics(within(t, 20*time.Second), compactTopic); cmp.Or(err, r.Error()) != nil {
 		t.Fatal(err, r)
 	}
-	harness.Until(t, 20*time.Second, "removal of the topic", func() error {
+	harness.Until(t, time.Minute, "removal of the topic", func() error {
 		if _, err := os.Stat(filepath.Join(b.Dir, compactTopic+"-0")); err == nil {
 			return fmt.Errorf("its directory is still there")
 		}

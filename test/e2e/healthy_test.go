@@ -104,7 +104,7 @@ func (h *healthy) judge(t *testing.T, limit int64) {
 	}
 	faults(t, "healthy client", h.wrong)
 	slices.Sort(h.took)
-	harness.Until(t, 20*time.Second, "sockets given back", func() error {
+	harness.Until(t, time.Minute, "sockets given back", func() error {
 		if n := h.b.OpenSockets(t); n > h.sockets+20 {
 			return fmt.Errorf("%d, %d at the beginning", n, h.sockets)
 		}

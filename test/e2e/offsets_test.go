@@ -241,7 +241,7 @@ func TestLargeBatches(t *testing.T) {
 		}
 	}
 	alter(t, b, "large", "max.message.bytes", "4000000")
-	harness.Until(t, 10*time.Second, "the new limit", func() error {
+	harness.Until(t, time.Minute, "the new limit", func() error {
 		if p := r.produce("large", 0, large(3<<20)); p.ErrorCode != 0 {
 			return kerr.ErrorForCode(p.ErrorCode)
 		}
@@ -256,7 +256,7 @@ func TestLargeBatches(t *testing.T) {
 	read := func(what string) {
 		for offset := range end {
 			q := fetchRequest("large", 0, offset, 1, 1)
-			harness.Until(t, 20*time.Second, fmt.Sprintf("%s read of offset %d", what, offset), func() error {
+			harness.Until(t, time.Minute, fmt.Sprintf("%s read of offset %d", what, offset), func() error {
 				p := ask[*kmsg.FetchResponse](r, q).Topics[0].Partitions[0]
 				if p.ErrorCode != 0 || len(p.RecordBatches) < batch.HeaderSize {
 					return fmt.Errorf("%s, %d bytes", errorName(p.ErrorCode), len(p.RecordBatches))

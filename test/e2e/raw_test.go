@@ -20,7 +20,7 @@ import (
 )
 
 // rawLimit bounds every read and write of a raw connection.
-const rawLimit = 20 * time.Second
+const rawLimit = time.Minute
 
 // raw is a connection that sends what a well-behaved client would not.
 type raw struct {

@@ -109,7 +109,7 @@ func checkLocal(t *testing.T, b *harness.Broker, topics []string) {
 	t.Helper()
 	for _, topic := range topics {
 		for p := range int32(replayPartitions) {
-			harness.Until(t, 10*time.Second, "trimming of "+topic, func() error {
+			harness.Until(t, time.Minute, "trimming of "+topic, func() error {
 				if sizes := logFiles(t, b, topic, p); len(sizes) == 0 || len(sizes) > 3 {
 					return fmt.Errorf("partition %d has segments of %d bytes on disk", p, sizes)
 				}

@@ -19,7 +19,7 @@ import (
 
 // stopLimit is what a stop may take: the time for requests under way
 // (varve.shutdown.timeout.ms), and closing.
-const stopLimit = 15 * time.Second
+const stopLimit = time.Minute
 
 // restarts are the ways in which a broker ends and comes back.
 var restarts = map[string]func(*testing.T, *harness.Broker){
@@ -143,7 +143,7 @@ func TestGroupSurvivesRestart(t *testing.T) {
 // awaitCoordinator waits until the group's coordinator answers.
 func awaitCoordinator(t *testing.T, r *raw, group string) {
 	t.Helper()
-	harness.Until(t, 20*time.Second, "coordinator of "+group, func() error {
+	harness.Until(t, time.Minute, "coordinator of "+group, func() error {
 		f := kmsg.NewPtrFindCoordinatorRequest()
 		f.Version, f.CoordinatorType, f.CoordinatorKeys = 4, 0, []string{group}
 		p := ask[*kmsg.FindCoordinatorResponse](r, f).Coordinators[0]

@@ -129,7 +129,7 @@ func TestRetentionBySizeIsPerTopicAndLive(t *testing.T) {
 	before := tierOf(t, b, "trimmed")
 	alter(t, b, "trimmed", "retention.bytes", fmt.Sprint(limit))
 	var after harness.Tier
-	harness.Until(t, 20*time.Second, "trimming by size", func() error {
+	harness.Until(t, time.Minute, "trimming by size", func() error {
 		after = tierOf(t, b, "trimmed")
 		if kept := bytesFrom(before, after.LogStart); kept > limit+1<<20+1<<17 {
 			return fmt.Errorf("%d bytes are left, log start %d", kept, after.LogStart)
@@ -183,7 +183,7 @@ func TestRetentionByTimeIsPerTopicAndLive(t *testing.T) {
 	b.WaitTiered(t, time.Minute, 2<<20, "hours", "days")
 	alter(t, b, "hours", "retention.ms", "7200000")
 	alter(t, b, "days", "retention.ms", "172800000") // the two days of the quickstart
-	harness.Until(t, 20*time.Second, "expiry", func() error {
+	harness.Until(t, time.Minute, "expiry", func() error {
 		if p := tierOf(t, b, "hours"); p.LogStart != end || p.RemoteSegments != 0 {
 			return fmt.Errorf("log start %d of %d, %d segments in the bucket", p.LogStart, end, p.RemoteSegments)
 		}
@@ -238,7 +238,7 @@ func TestDeleteRecordsAcrossTheSeam(t *testing.T) {
 		auditWalk(t, b, bucket)
 	}
 	deleteRecords(t, b, "cut", end+1, kerr.OffsetOutOfRange)
-	harness.Until(t, 20*time.Second, "emptying", func() error {
+	harness.Until(t, time.Minute, "emptying", func() error {
 		if p := tierOf(t, b, "cut"); p.RemoteSegments != 0 {
 			return fmt.Errorf("%d segments in the bucket", p.RemoteSegments)
 		}
@@ -294,7 +294,7 @@ func TestDeletedTopicLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	harness.Until(t, 60*time.Second, "removal of deleted topics", func() error { return absent(within(t, 20*time.Second), bucket, gone) })
-	harness.Until(t, 20*time.Second, "removal of their files", func() error {
+	harness.Until(t, time.Minute, "removal of their files", func() error {
 		if left, _ := filepath.Glob(filepath.Join(b.Dir, "again-*")); len(left) > 0 {
 			return fmt.Errorf("%v", left)
 		}

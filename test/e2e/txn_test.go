@@ -72,7 +72,7 @@ func TestTxnIsReadAllOrNotAtAll(t *testing.T) {
 	b := harness.StartBroker(t, quick()...)
 	createTopic(t, b, "txn", 2, nil)
 	a := admin(t, b)
-	p := client(t, b, kgo.TransactionalID("x"), kgo.DefaultProduceTopic("txn"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	p := client(t, b, kgo.TransactionalID("x"), kgo.TransactionTimeout(10*time.Minute), kgo.DefaultProduceTopic("txn"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	ctx := within(t, time.Minute)
 	write := func(values ...string) {
 		t.Helper()
@@ -96,7 +96,7 @@ func TestTxnIsReadAllOrNotAtAll(t *testing.T) {
 	}
 	settled := func() {
 		t.Helper()
-		harness.Until(t, 10*time.Second, "the last stable offset at the end", func() error {
+		harness.Until(t, time.Minute, "the last stable offset at the end", func() error {
 			for partition := range int32(2) {
 				if stable, high := ends(t, a, "txn", partition); stable != high {
 					return fmt.Errorf("partition %d: %d, end %d", partition, stable, high)
@@ -155,7 +155,7 @@ func TestTxnOfADeadClientEnds(t *testing.T) {
 	if stable, _ := ends(t, a, "dead", 0); stable != 0 {
 		t.Errorf("last stable offset %d of an open transaction", stable)
 	}
-	harness.Until(t, 12*time.Second, "the end of the transaction", func() error {
+	harness.Until(t, time.Minute, "the end of the transaction", func() error {
 		if stable, high := ends(t, a, "dead", 0); stable != high || high != 2 {
 			return fmt.Errorf("last stable offset %d, end %d", stable, high)
 		}
@@ -405,7 +405,7 @@ func TestTxnExactlyOnceCopy(t *testing.T) {
 	seen := make([]int, records)
 	for partition := range int32(copyPartition) {
 		var high int64
-		harness.Until(t, 15*time.Second, "the end of what the killed copiers had open", func() error {
+		harness.Until(t, time.Minute, "the end of what the killed copiers had open", func() error {
 			var stable int64
 			if stable, high = ends(t, a, copyOutput, partition); stable != high {
 				return fmt.Errorf("last stable offset %d, end %d", stable, high)

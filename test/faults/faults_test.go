@@ -205,7 +205,7 @@ func freeze(t testing.TB, b *harness.Broker) {
 	if err := b.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	harness.Until(t, 10*time.Second, "stopped threads", func() error {
+	harness.Until(t, time.Minute, "stopped threads", func() error {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", b.Pid()))
 		if err != nil || len(threads) == 0 {
 			return fmt.Errorf("no threads: %w", err)

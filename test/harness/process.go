@@ -159,7 +159,7 @@ func (p *Process) Pause(t testing.TB) {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, 10*time.Second, "a standing process", func() error {
+	Until(t, time.Minute, "a standing process", func() error {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
 		if err != nil {
 			return err

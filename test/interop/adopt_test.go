@@ -90,7 +90,7 @@ func fillKafka(t *testing.T, address string) {
 		ok(c.Flush(ctx))
 	}
 	for i, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
-		c := client(kgo.TransactionalID(fmt.Sprint("txn-", i)))
+		c := client(kgo.TransactionalID(fmt.Sprint("txn-", i)), kgo.TransactionTimeout(longTransaction))
 		ok(c.BeginTransaction())
 		for p := range int32(3) {
 			ok(c.ProduceSync(ctx, &kgo.Record{Topic: "orders", Partition: p, Value: fmt.Appendf(nil, "transaction %v", end)}).FirstErr())

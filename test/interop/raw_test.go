@@ -38,7 +38,7 @@ func dialFor(address string) (*rawConn, error) {
 }
 
 // rawLimit bounds one request and its answer.
-const rawLimit = 20 * time.Second
+const rawLimit = time.Minute
 
 // roundTrip sends a request of the version that was set in it and returns the answer's
 // body: the frame without correlation id and, where the header has them, tags.

@@ -96,6 +96,9 @@ func transactions(t testing.TB, args ...string) string {
 	return harness.Kafka(t, "", transactionsCommand, append([]string{"--bootstrap-server", broker(t).Address}, args...)...)
 }
 
+// longTransaction is longer than tools take, however slow the machine.
+const longTransaction = 10 * time.Minute
+
 // TestTxnCommand sees an open transaction with kafka-transactions.sh and ends it: as a
 // hanging one by its offset, and by force with its transactional id.
 func TestTxnCommand(t *testing.T) {
@@ -103,7 +106,7 @@ func TestTxnCommand(t *testing.T) {
 	for _, way := range []string{"abort", "force"} {
 		topic, id := topicOf(t, way), topicOf(t, way, "id")
 		create(t, topic, 1)
-		p := client(t, kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic))
+		p := client(t, kgo.TransactionalID(id), kgo.TransactionTimeout(longTransaction), kgo.DefaultProduceTopic(topic))
 		if err := p.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +137,7 @@ func TestTxnCommand(t *testing.T) {
 		} else {
 			transactions(t, "forceTerminateTransaction", "--transactionalId", id)
 		}
-		harness.Until(t, 10*time.Second, "the end of the transaction", func() error {
+		harness.Until(t, time.Minute, "the end of the transaction", func() error {
 			if stable, end := ends(t, topic, kgo.ReadCommitted()), ends(t, topic, kgo.ReadUncommitted()); stable != end || end != 2 {
 				return fmt.Errorf("last stable offset %d, end %d", stable, end)
 			}
@@ -202,7 +205,7 @@ func TestTxnOfEveryVersion(t *testing.T) {
 		coordinate(t, broker(t).Address, group)
 		c := dial(t, broker(t).Address)
 		begin := kmsg.NewPtrInitProducerIDRequest()
-		begin.TransactionalID, begin.TransactionTimeoutMillis = &id, 60_000
+		begin.TransactionalID, begin.TransactionTimeoutMillis = &id, int32(longTransaction.Milliseconds())
 		var p *kmsg.InitProducerIDResponse
 		harness.Until(t, testLimit, "a producer id", func() error {
 			find := kmsg.NewPtrFindCoordinatorRequest()
@@ -273,7 +276,7 @@ func TestTxnStateIsReadByDumpLog(t *testing.T) {
 	topic, id := topicOf(t), topicOf(t, "id")
 	b := harness.StartBroker(t, "transaction.state.log.num.partitions=1")
 	createOn(t, b.Address, topic, 1)
-	p := clientOf(t, b.Address, kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic))
+	p := clientOf(t, b.Address, kgo.TransactionalID(id), kgo.TransactionTimeout(longTransaction), kgo.DefaultProduceTopic(topic))
 	if err := p.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +285,7 @@ func TestTxnStateIsReadByDumpLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := kadm.NewClient(p)
-	harness.Until(t, 10*time.Second, "the completion", func() error {
+	harness.Until(t, time.Minute, "the completion", func() error {
 		described, err := a.DescribeTransactions(t.Context(), id)
 		if err == nil && described[id].State != "CompleteCommit" {
 			err = fmt.Errorf("state %s: %w", described[id].State, described[id].Err)
