@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Config  *config.Broker
 	Log     *zap.Logger
+	Level   zap.AtomicLevel // of Log, for those who set it from afar; the zero value: of nothing
 	Version string
 	FS      vfs.FS           // nil: the operating system's
 	Now     func() time.Time // nil: time.Now
@@ -72,6 +73,9 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Level == (zap.AtomicLevel{}) {
+		o.Level = zap.NewAtomicLevel()
+	}
 	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), steadyNow: steady(o.Now)}
 	b.current.Store(o.Config)
 	b.life, b.end = context.WithCancel(context.Background())
@@ -99,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Now: b.Now, Log: b.Log,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Now: b.Now, Log: b.Log, LogLevel: b.Level,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }

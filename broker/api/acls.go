@@ -8,11 +8,14 @@ import (
 // Without an authorizer there are no ACLs to describe, create or delete: the three APIs
 // answer as Kafka does where authorizer.class.name is not set.
 
-var errNoAuthorizer = refuse(kerr.SecurityDisabled, "No authorizer is configured: this broker allows everybody everything.")
+var (
+	errNoACLs       = refuse(kerr.SecurityDisabled, "No Authorizer is configured on the broker")
+	errNoAuthorizer = refuse(kerr.SecurityDisabled, "No Authorizer is configured.")
+)
 
 func (s *Server) describeACLs(_ *call, q *kmsg.DescribeACLsRequest) *kmsg.DescribeACLsResponse {
 	p := q.ResponseKind().(*kmsg.DescribeACLsResponse)
-	p.ErrorCode, p.ErrorMessage = code(errNoAuthorizer), text(errNoAuthorizer)
+	p.ErrorCode, p.ErrorMessage = code(errNoACLs), text(errNoACLs)
 	return p
 }
 

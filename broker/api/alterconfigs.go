@@ -38,13 +38,17 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 		if err == nil {
 			err = once(ops)
 		}
-		if err == nil {
+		if err == nil && r.kind == kmsg.ConfigResourceTypeBrokerLogger {
+			err = s.alterLogger(r.name, ops, q.ValidateOnly)
+		} else if err == nil {
 			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) {
 				switch r.kind {
 				case kmsg.ConfigResourceTypeBroker:
 					return config.AlterBroker(old, ops)
 				case kmsg.ConfigResourceTypeGroupConfig:
 					return config.AlterGroup(old, ops)
+				case kmsg.ConfigResourceTypeClientMetrics:
+					return sets(ops), nil
 				}
 				return s.Config().AlterTopic(old, ops)
 			})
@@ -140,6 +144,8 @@ func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, next 
 			err = s.alterBroker(ctx, r.name, validateOnly, next)
 		case kmsg.ConfigResourceTypeGroupConfig:
 			err = s.alterGroup(ctx, r.name, validateOnly, next)
+		case kmsg.ConfigResourceTypeClientMetrics:
+			err = alterClientMetrics(r.name, next)
 		default:
 			err = refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", r.kind))
 		}

@@ -24,7 +24,7 @@ func (s *Server) describeConfigs(_ *call, q *kmsg.DescribeConfigsRequest) *kmsg.
 		entries, err := s.describe(from.ResourceType, from.ResourceName)
 		to.ErrorCode, to.ErrorMessage = code(err), text(err)
 		for _, e := range entries {
-			if from.ConfigNames == nil || slices.Contains(from.ConfigNames, e.Name) {
+			if len(from.ConfigNames) == 0 || slices.Contains(from.ConfigNames, e.Name) {
 				to.Configs = append(to.Configs, described(q, &e))
 			}
 		}
@@ -59,6 +59,13 @@ func (s *Server) describe(kind kmsg.ConfigResourceType, name string) ([]config.E
 			return nil, err
 		}
 		return s.Config().DescribeGroup(s.Store.Image().GroupConfigs(name)), nil
+	case kmsg.ConfigResourceTypeBrokerLogger:
+		if err := s.checkLogger(name); err != nil {
+			return nil, err
+		}
+		return describeLoggers(s.LogLevel.Level()), nil
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return nil, checkClientMetrics(name)
 	}
 	return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", kind))
 }

@@ -31,7 +31,11 @@ func (s *Server) electLeaders(_ *call, q *kmsg.ElectLeadersRequest) *kmsg.ElectL
 		to := kmsg.NewElectLeadersResponseTopic()
 		to.Topic = q.Topics[i].Topic
 		for _, index := range q.Topics[i].Partitions {
-			to.Partitions = append(to.Partitions, elected(index, elect(image, to.Topic, index, q.ElectionType)))
+			partition, err := assigned(image, to.Topic, index)
+			if err == nil {
+				err = elect(partition, q.ElectionType)
+			}
+			to.Partitions = append(to.Partitions, elected(index, err))
 		}
 		p.Topics = append(p.Topics, to)
 	}
@@ -45,7 +49,7 @@ func electAll(image *cluster.Image, kind int8) []kmsg.ElectLeadersResponseTopic 
 		to := kmsg.NewElectLeadersResponseTopic()
 		to.Topic = t.Name
 		for i := range t.Partitions {
-			if err := elect(image, t.Name, int32(i), kind); !errors.Is(err, kerr.ElectionNotNeeded) {
+			if err := elect(&t.Partitions[i], kind); !errors.Is(err, kerr.ElectionNotNeeded) {
 				to.Partitions = append(to.Partitions, elected(int32(i), err))
 			}
 		}
@@ -54,31 +58,32 @@ func electAll(image *cluster.Image, kind int8) []kmsg.ElectLeadersResponseTopic 
 	return all
 }
 
-// elect decides what an election of a partition comes to. Leadership does not move
-// between brokers yet: a partition is led by the broker that has its log, and a
-// partition without a leader gets one when a replica in sync registers.
-func elect(image *cluster.Image, topic string, index int32, kind int8) error {
-	if kind != preferredElection && kind != uncleanElection {
+// elect decides what an election comes to. Leadership does not move between brokers yet:
+// a partition is led by the broker that has its log, and one without a leader gets one
+// when a replica in sync registers.
+func elect(p *cluster.Partition, kind int8) error {
+	switch {
+	case kind != preferredElection && kind != uncleanElection:
 		return refuse(kerr.InvalidRequest, fmt.Sprintf("Unknown election type %d", kind))
+	case kind == uncleanElection && p.Leader >= 0, kind == preferredElection && p.Leader == p.Replicas[0]:
+		return kerr.ElectionNotNeeded
+	case kind == uncleanElection:
+		return refuse(kerr.EligibleLeadersNotAvailable, "No broker that has a replica is registered")
+	default:
+		return refuse(kerr.PreferredLeaderNotAvailable, fmt.Sprintf("Broker %d, the preferred leader, cannot take the partition over", p.Replicas[0]))
 	}
+}
+
+// assigned finds a partition wherever its replicas are.
+func assigned(image *cluster.Image, topic string, index int32) (*cluster.Partition, error) {
 	t, ok := image.Topic(topic)
 	if !ok {
-		return refuse(kerr.UnknownTopicOrPartition, "No such topic as "+topic)
+		return nil, refuse(kerr.UnknownTopicOrPartition, "No such topic as "+topic)
 	}
 	if index < 0 || int(index) >= len(t.Partitions) {
-		return refuse(kerr.UnknownTopicOrPartition, fmt.Sprintf("No such partition as %s-%d", topic, index))
+		return nil, refuse(kerr.UnknownTopicOrPartition, fmt.Sprintf("No such partition as %s-%d", topic, index))
 	}
-	p := &t.Partitions[index]
-	switch {
-	case kind == preferredElection && p.Leader == p.Replicas[0]:
-		return kerr.ElectionNotNeeded
-	case kind == preferredElection:
-		return refuse(kerr.PreferredLeaderNotAvailable, fmt.Sprintf("broker %d, the preferred leader, cannot take the partition over", p.Replicas[0]))
-	case p.Leader >= 0:
-		return kerr.ElectionNotNeeded
-	default:
-		return refuse(kerr.EligibleLeadersNotAvailable, "no broker that has a replica is registered")
-	}
+	return &t.Partitions[index], nil
 }
 
 func elected(index int32, err error) kmsg.ElectLeadersResponseTopicPartition {

@@ -16,12 +16,11 @@ type configResource struct {
 	names func(*cluster.Image) []string
 }
 
-// configResources are all types (KIP-1142). No client's metrics are subscribed to
-// (KIP-714), and no logger has a level of its own.
+// configResources are all types (KIP-1142). No client's metrics are subscribed to (KIP-714).
 var configResources = []configResource{
 	{kmsg.ConfigResourceTypeTopic, topicNames},
 	{kmsg.ConfigResourceTypeBroker, brokerNames},
-	{kmsg.ConfigResourceTypeBrokerLogger, noNames},
+	{kmsg.ConfigResourceTypeBrokerLogger, brokerNames},
 	{kmsg.ConfigResourceTypeClientMetrics, noNames},
 	{kmsg.ConfigResourceTypeGroupConfig, (*cluster.Image).ConfiguredGroups},
 }

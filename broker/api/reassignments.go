@@ -6,8 +6,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/varvelog/varve/broker/cluster"
 )
 
 // Reassignments move replicas between brokers (KIP-455). Replicas do not move yet, so a
@@ -22,7 +20,10 @@ func (s *Server) alterPartitionReassignments(_ *call, q *kmsg.AlterPartitionAssi
 		to.Topic = q.Topics[i].Topic
 		for _, from := range q.Topics[i].Partitions {
 			r := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
-			err := reassign(image, to.Topic, from.Partition, from.Replicas, q.AllowReplicationFactorChange)
+			p, err := assigned(image, to.Topic, from.Partition)
+			if err == nil {
+				err = reassign(p.Replicas, from.Replicas, image.BrokerIDs(), q.AllowReplicationFactorChange)
+			}
 			r.Partition, r.ErrorCode, r.ErrorMessage = from.Partition, code(err), text(err)
 			to.Partitions = append(to.Partitions, r)
 		}
@@ -31,28 +32,21 @@ func (s *Server) alterPartitionReassignments(_ *call, q *kmsg.AlterPartitionAssi
 	return p
 }
 
-// reassign decides what a reassignment of a partition comes to. target nil: whatever is
-// in progress is to be given up.
-func reassign(image *cluster.Image, topic string, index int32, target []int32, resize bool) error {
-	t, ok := image.Topic(topic)
-	if !ok {
-		return refuse(kerr.UnknownTopicOrPartition, "Unable to find a topic named "+topic+".")
-	}
-	if index < 0 || int(index) >= len(t.Partitions) {
-		return refuse(kerr.UnknownTopicOrPartition, fmt.Sprintf("Unable to find partition %s:%d.", topic, index))
-	}
+// reassign decides what becomes of the wish that a partition have its replicas on target
+// and not on current, of the brokers there are. target nil: what is in progress is to be
+// given up. resize: there may be more or fewer than before.
+func reassign(current, target, brokers []int32, resize bool) error {
 	if target == nil {
 		return kerr.NoReassignmentInProgress
 	}
-	current := t.Partitions[index].Replicas
-	if err := checkAssignment([][]int32{target}, image.BrokerIDs()); err != nil {
+	if err := checkAssignment([][]int32{target}, brokers); err != nil {
 		return err
 	}
-	if !resize && len(target) != len(current) { // KIP-860
+	switch {
+	case !resize && len(target) != len(current): // KIP-860
 		return refuse(kerr.InvalidReplicationFactor, fmt.Sprintf("The replication factor would change from %d to %d.", len(current), len(target)))
-	}
-	if !slices.Equal(target, current) {
-		return refuse(kerr.InvalidReplicaAssignment, fmt.Sprintf("Replicas of %s-%d cannot be moved from %v to %v: this version of varve does not move replicas between brokers.", topic, index, current, target))
+	case !slices.Equal(target, current):
+		return refuse(kerr.InvalidReplicaAssignment, fmt.Sprintf("Replicas cannot go from brokers %v to %v: this version of varve does not move replicas.", current, target))
 	}
 	return nil
 }

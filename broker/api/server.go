@@ -56,6 +56,7 @@ type Options struct {
 	Markers      coordinator.MarkerWriter
 	Now          func() time.Time
 	Log          *zap.Logger
+	LogLevel     zap.AtomicLevel // of Log
 }
 
 // Server answers requests. It implements wire.Handler and holds no state of its own

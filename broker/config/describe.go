@@ -12,6 +12,7 @@ const (
 	DynamicDefaultBrokerConfig Source = 3
 	StaticBrokerConfig         Source = 4
 	DefaultConfig              Source = 5
+	DynamicBrokerLogger        Source = 6
 	DynamicGroupConfig         Source = 8
 )
 

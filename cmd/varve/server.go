@@ -42,12 +42,13 @@ func serve(ctx context.Context, out, errs io.Writer, files, sets []string) (err 
 	if err != nil {
 		return usageError{err}
 	}
-	log := newLogger(errs)
+	level := zap.NewAtomicLevelAt(zap.InfoLevel)
+	log := newLogger(errs, level)
 	defer log.Sync() //nolint:errcheck // a terminal cannot be synced
 	for _, n := range notices {
 		log.Info(n)
 	}
-	b, err := broker.Open(ctx, broker.Options{Config: cfg, Log: log, Version: version})
+	b, err := broker.Open(ctx, broker.Options{Config: cfg, Log: log, Level: level, Version: version})
 	if err != nil {
 		return err
 	}
@@ -94,9 +95,10 @@ func serverEnv() []string {
 	})
 }
 
-// newLogger logs to standard error: text for people; info only for changes of state.
-func newLogger(w io.Writer) *zap.Logger {
+// newLogger logs to standard error, from level on: text for people; info only for
+// changes of state.
+func newLogger(w io.Writer, level zap.AtomicLevel) *zap.Logger {
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), zap.InfoLevel))
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), level))
 }

@@ -1,0 +1,273 @@
+package api
+
+import (
+	"errors"
+	"maps"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/varvelog/varve/broker/cluster"
+	"github.com/varvelog/varve/broker/config"
+)
+
+// codeOf compares an error's protocol code with the expected one; nil is none.
+func codeOf(t *testing.T, what string, err error, want *kerr.Error) {
+	t.Helper()
+	if want == nil && err != nil || want != nil && !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
+
+func TestElectionsAreDecidedByLeaderAndReplicas(t *testing.T) { // KIP-460
+	first, second, none := cluster.Partition{Replicas: []int32{1, 2}, Leader: 1}, cluster.Partition{Replicas: []int32{1, 2}, Leader: 2}, cluster.Partition{Replicas: []int32{1, 2}, Leader: -1}
+	for _, c := range []struct {
+		what string
+		p    cluster.Partition
+		kind int8
+		want *kerr.Error
+	}{
+		{"preferred, leads", first, preferredElection, kerr.ElectionNotNeeded},
+		{"preferred, another leads", second, preferredElection, kerr.PreferredLeaderNotAvailable},
+		{"preferred, nobody leads", none, preferredElection, kerr.PreferredLeaderNotAvailable},
+		{"unclean, leads", first, uncleanElection, kerr.ElectionNotNeeded},
+		{"unclean, another leads", second, uncleanElection, kerr.ElectionNotNeeded},
+		{"unclean, nobody leads", none, uncleanElection, kerr.EligibleLeadersNotAvailable},
+		{"unknown", first, 2, kerr.InvalidRequest},
+	} {
+		codeOf(t, c.what, elect(&c.p, c.kind), c.want)
+	}
+}
+
+func TestReassignmentsAreTakenOnlyToWhereReplicasAre(t *testing.T) { // KIP-455, KIP-860
+	current, brokers := []int32{1, 2}, []int32{1, 2, 3}
+	for _, c := range []struct {
+		what   string
+		target []int32
+		resize bool
+		want   *kerr.Error
+	}{
+		{"cancel", nil, true, kerr.NoReassignmentInProgress},
+		{"the same", []int32{1, 2}, false, nil},
+		{"empty", []int32{}, true, kerr.InvalidReplicaAssignment},
+		{"twice", []int32{1, 1}, true, kerr.InvalidReplicaAssignment},
+		{"unknown broker", []int32{1, 4}, true, kerr.InvalidReplicaAssignment},
+		{"another order", []int32{2, 1}, true, kerr.InvalidReplicaAssignment},
+		{"elsewhere", []int32{1, 3}, false, kerr.InvalidReplicaAssignment},
+		{"fewer, not allowed", []int32{1}, false, kerr.InvalidReplicationFactor},
+		{"fewer", []int32{1}, true, kerr.InvalidReplicaAssignment},
+		{"unknown broker, and more", []int32{1, 2, 4}, false, kerr.InvalidReplicaAssignment},
+	} {
+		codeOf(t, c.what, reassign(current, c.target, brokers, c.resize), c.want)
+	}
+}
+
+func TestLogsStayInTheirDirectories(t *testing.T) { // KIP-113
+	dirs := []LogDir{
+		{Path: "/a", Logs: []LogDirEntry{{Topic: "t", Partition: 0}}},
+		{Path: "/b"},
+		{Path: "/broken", Err: errors.New("no disk")},
+		{Path: "remote://bucket", Logs: []LogDirEntry{{Topic: "t", Partition: 0}}},
+	}
+	for _, c := range []struct {
+		path  string
+		index int32
+		want  *kerr.Error
+	}{
+		{"/a", 0, nil},
+		{"/b", 0, kerr.InvalidRequest},
+		{"/a", 1, kerr.ReplicaNotAvailable},
+		{"/broken", 0, kerr.KafkaStorageError},
+		{"/c", 0, kerr.LogDirNotFound},
+		{"remote://bucket", 0, kerr.LogDirNotFound},
+		{"", 0, kerr.LogDirNotFound},
+	} {
+		codeOf(t, c.path, moveLog(dirs, "t", c.index, c.path), c.want)
+	}
+}
+
+func TestCredentialsAreRefusedForTheFirstFault(t *testing.T) { // KIP-554
+	drop := func(user string, mechanism int8) kmsg.AlterUserSCRAMCredentialsRequestDeletion {
+		return kmsg.AlterUserSCRAMCredentialsRequestDeletion{Name: user, Mechanism: mechanism}
+	}
+	set := func(user string, mechanism int8, iterations int32) kmsg.AlterUserSCRAMCredentialsRequestUpsertion {
+		return kmsg.AlterUserSCRAMCredentialsRequestUpsertion{Name: user, Mechanism: mechanism, Iterations: iterations}
+	}
+	type deletions = []kmsg.AlterUserSCRAMCredentialsRequestDeletion
+	type upsertions = []kmsg.AlterUserSCRAMCredentialsRequestUpsertion
+	for _, c := range []struct {
+		what string
+		d    deletions
+		u    upsertions
+		want *kerr.Error // of user "u"
+	}{
+		{"delete", deletions{drop("u", scramSHA256)}, nil, kerr.ResourceNotFound},
+		{"delete of an unknown mechanism, then set", deletions{drop("u", 0)}, upsertions{set("u", scramSHA256, 4096)}, kerr.UnsupportedSaslMechanism},
+		{"set", nil, upsertions{set("u", scramSHA512, 4096)}, kerr.UnsupportedSaslMechanism},
+		{"set twice", nil, upsertions{set("u", scramSHA512, 4096), set("u", scramSHA256, 4096)}, kerr.DuplicateResource},
+		{"set badly, then well", nil, upsertions{set("u", scramSHA512, 1), set("u", scramSHA256, 4096)}, kerr.UnacceptableCredential},
+		{"few iterations", nil, upsertions{set("u", scramSHA256, scramMinIterations-1)}, kerr.UnacceptableCredential},
+		{"many iterations", nil, upsertions{set("u", scramSHA256, scramMaxIterations+1)}, kerr.UnacceptableCredential},
+	} {
+		got := scramRefusals(&kmsg.AlterUserSCRAMCredentialsRequest{Deletions: c.d, Upsertions: c.u})
+		if len(got) != 1 {
+			t.Errorf("%s: %d users", c.what, len(got))
+		}
+		codeOf(t, c.what, got["u"], c.want)
+	}
+	codeOf(t, "no user", scramRefusals(&kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: upsertions{set("", scramSHA256, 4096)}})[""], kerr.UnacceptableCredential)
+}
+
+func TestQuotasAreCheckedAndNotStored(t *testing.T) { // KIP-546
+	name := "n"
+	entity := func(types ...string) []kmsg.AlterClientQuotasRequestEntryEntity {
+		var all []kmsg.AlterClientQuotasRequestEntryEntity
+		for _, kind := range types {
+			all = append(all, kmsg.AlterClientQuotasRequestEntryEntity{Type: kind, Name: &name})
+		}
+		return all
+	}
+	address := "127.0.0.1"
+	ip := []kmsg.AlterClientQuotasRequestEntryEntity{{Type: "ip", Name: &address}}
+	const rate, connections = "producer_byte_rate", "connection_creation_rate"
+	for _, c := range []struct {
+		what, sentence string // no sentence: taken
+		entity         []kmsg.AlterClientQuotasRequestEntryEntity
+		op             kmsg.AlterClientQuotasRequestEntryOp
+	}{
+		{"removal", "", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Remove: true}},
+		{"a rate", "not enforced", entity("user", "client-id"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+		{"a share", "not enforced", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: "request_percentage", Value: 0.5}},
+		{"of an address", "not enforced", ip, kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: math.MaxInt32}},
+		{"of an address, too large", "too large", ip, kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: math.MaxInt32 + 1}},
+		{"of an address for a user", "Invalid configuration key", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: 1}},
+		{"fraction", "fractional", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1.5}},
+		{"not a number", "greater than 0", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: math.NaN()}},
+		{"infinite", "too large", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: math.Inf(1)}},
+		{"nothing", "greater than 0", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate}},
+		{"type twice", "duplicate", entity("user", "user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+		{"no address", "not a valid IP", entity("ip"), kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: 1}},
+		{"address and user", "combination", append(entity("user"), ip...), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+		{"nobody", "empty", nil, kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+		{"a group", "Unhandled", entity("group"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+	} {
+		err := quotaRefusal(&kmsg.AlterClientQuotasRequestEntry{Entity: c.entity, Ops: []kmsg.AlterClientQuotasRequestEntryOp{c.op}})
+		switch {
+		case c.sentence == "":
+			codeOf(t, c.what, err, nil)
+		case !errors.Is(err, kerr.InvalidRequest) || !strings.Contains(err.Error(), c.sentence):
+			t.Errorf("%s: got %v, want INVALID_REQUEST: %s", c.what, err, c.sentence)
+		}
+	}
+}
+
+func TestFeaturesAreUpdatedAllOrNone(t *testing.T) { // KIP-584
+	update := func(name string, level int16, kind int8) kmsg.UpdateFeaturesRequestFeatureUpdate {
+		return kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: name, MaxVersionLevel: level, UpgradeType: kind}
+	}
+	const txn = "transaction.version"
+	type updateList = []kmsg.UpdateFeaturesRequestFeatureUpdate
+	for _, c := range []struct {
+		what    string
+		set     map[string]int16
+		updates updateList
+		want    map[string]int16 // nil: refused
+	}{
+		{"nothing", nil, nil, map[string]int16{}},
+		{"to its own level", nil, updateList{update(txn, 2, upgrade)}, map[string]int16{txn: 2}},
+		{"down, as an upgrade", nil, updateList{update(txn, 1, upgrade)}, nil},
+		{"down, safely", nil, updateList{update(txn, 1, safeDowngrade)}, map[string]int16{txn: 1}},
+		{"off, unsafely", map[string]int16{txn: 1}, updateList{update(groupVersion, 0, unsafeDowngrade)}, map[string]int16{txn: 1, groupVersion: 0}},
+		{"up, as a downgrade", map[string]int16{txn: 1}, updateList{update(txn, 2, safeDowngrade)}, nil},
+		{"up", map[string]int16{txn: 0}, updateList{update(txn, 2, upgrade)}, map[string]int16{txn: 2}},
+		{"above", nil, updateList{update(txn, 3, upgrade)}, nil},
+		{"below", nil, updateList{update(txn, -1, safeDowngrade)}, nil},
+		{"unknown way", nil, updateList{update(txn, 2, 4)}, nil},
+		{"one of two unknown", nil, updateList{update(txn, 1, safeDowngrade), update("no.such", 1, upgrade)}, nil},
+	} {
+		before := maps.Clone(c.set)
+		got, err := updated(c.set, c.updates)
+		if c.want == nil {
+			codeOf(t, c.what, err, kerr.InvalidUpdateVersion)
+		} else if err != nil || !maps.Equal(got, c.want) {
+			t.Errorf("%s: got %v (%v), want %v", c.what, got, err, c.want)
+		}
+		if !maps.Equal(before, c.set) {
+			t.Errorf("%s: the levels that were set have changed to %v", c.what, c.set)
+		}
+	}
+}
+
+// A level that a later version has set is served as far as this one goes.
+func TestFeatureLevelIsBoundedByWhatIsServed(t *testing.T) {
+	f := feature{"f", 0, 2}
+	for _, c := range []struct {
+		set  map[string]int16
+		want int16
+	}{{nil, 2}, {map[string]int16{"f": 0}, 0}, {map[string]int16{"f": 1}, 1}, {map[string]int16{"f": 9}, 2}} {
+		if got := f.level(c.set); got != c.want {
+			t.Errorf("%v: level %d, want %d", c.set, got, c.want)
+		}
+	}
+}
+
+func TestVersion0OfUpdateFeaturesSaysHowByAFlag(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		q := &kmsg.UpdateFeaturesRequest{FeatureUpdates: []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "f", AllowDowngrade: down}}}
+		want := int8(upgrade)
+		if down {
+			want = safeDowngrade
+		}
+		if got := updates(q)[0].UpgradeType; got != want {
+			t.Errorf("allowed to go down %v: type %d, want %d", down, got, want)
+		}
+	}
+}
+
+func TestLoggerLevels(t *testing.T) { // KIP-412
+	value := func(s string) *string { return &s }
+	for _, c := range []struct {
+		op    config.Op
+		level zapcore.Level
+		want  *kerr.Error
+	}{
+		{config.Op{Name: "root", Value: value("WARN")}, zapcore.WarnLevel, nil},
+		{config.Op{Name: "root", Value: value("TRACE")}, zapcore.DebugLevel, nil},
+		{config.Op{Name: "root", Value: value("LOUD")}, zapcore.InfoLevel, kerr.InvalidConfig},
+		{config.Op{Name: "root"}, zapcore.InfoLevel, kerr.InvalidRequest},
+		{config.Op{Name: "root", Type: config.Delete}, zapcore.InfoLevel, kerr.InvalidRequest},
+		{config.Op{Name: "root", Type: config.Append, Value: value("WARN")}, zapcore.InfoLevel, kerr.InvalidRequest},
+		{config.Op{Name: "kafka.server.KafkaApis", Value: value("WARN")}, zapcore.InfoLevel, kerr.InvalidConfig},
+	} {
+		level, err := loggerLevel(zapcore.InfoLevel, []config.Op{c.op})
+		codeOf(t, c.op.Name, err, c.want)
+		if err == nil && level != c.level {
+			t.Errorf("level %s, want %s", level, c.level)
+		}
+	}
+	for _, l := range loggerLevels {
+		if e := describeLoggers(l.level)[0]; e.Value == nil || *e.Value != l.name && l.name != "TRACE" {
+			t.Errorf("level %s is described as %v", l.name, e.Value)
+		}
+	}
+}
+
+func TestNobodySubscribesToClientsMetrics(t *testing.T) { // KIP-714
+	value := "1000"
+	for _, c := range []struct {
+		name string
+		op   config.Op
+		want *kerr.Error
+	}{
+		{"m", config.Op{Name: "interval.ms", Value: &value}, kerr.InvalidRequest},
+		{"m", config.Op{Name: "interval.ms", Type: config.Delete}, nil},
+		{"", config.Op{Name: "interval.ms", Type: config.Delete}, kerr.InvalidRequest},
+	} {
+		err := alterClientMetrics(c.name, func(map[string]string) (map[string]string, error) { return sets([]config.Op{c.op}), nil })
+		codeOf(t, c.name, err, c.want)
+	}
+}
