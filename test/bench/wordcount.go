@@ -95,7 +95,7 @@ func (b *bench) startWordCount(s system, application string) *harness.Process {
 		"num.stream.threads=2",
 		"state.dir=" + filepath.Join(dir, "state"),
 	}, "\n")+"\n"), 0o600))
-	return harness.StartProcess(b.env, "word count", java(b.env, "-Xmx1g", wordCountDemo, file))
+	return harness.StartProcess(b.env, "word count", java(b.env, "-Xmx1g", "-Djava.io.tmpdir="+dir, wordCountDemo, file))
 }
 
 // deleteInternal deletes the topics that an application has made for itself.

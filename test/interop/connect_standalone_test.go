@@ -73,14 +73,6 @@ func workerProperties(t *testing.T, b *harness.Broker, address string) []string 
 	}
 }
 
-// startIn starts a class of Apache Kafka in a directory.
-func startIn(t *testing.T, dir, class string, args ...string) *harness.Process {
-	t.Helper()
-	cmd := harness.KafkaCommand(t.Context(), t, class, args...)
-	cmd.Dir = dir
-	return harness.StartProcess(t, class, cmd)
-}
-
 // appendLines is `echo LINE >> FILE`, once a line.
 func appendLines(t *testing.T, name string, lines ...string) {
 	t.Helper()

@@ -79,7 +79,7 @@ func TestStreamsJoinsAreExactOverKills(t *testing.T) {
 	produce(t, c, want.clicks...)
 	produce(t, c, want.orders...)
 
-	app := newStreams(t, b, "testdata/StreamsJoins.java", "application.id=joins", "num.stream.threads=2", "auto.offset.reset=earliest")
+	app := newStreams(t, b, "StreamsJoins.java", "application.id=joins", "num.stream.threads=2", "auto.offset.reset=earliest")
 	app.start()
 	awaitEnd(t, b, "pairs", 500)
 	app.Kill()

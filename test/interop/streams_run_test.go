@@ -23,7 +23,8 @@ import (
 type streams struct {
 	*harness.Process
 	t          *testing.T
-	main       string // class, or source file
+	main       string // class, or source file in testdata
+	dir        string // of its state and its properties
 	properties string // file
 }
 
@@ -37,7 +38,10 @@ const streamsLimit = 3 * time.Minute
 func newStreams(t *testing.T, b *harness.Broker, main string, more ...string) *streams {
 	t.Helper()
 	dir := t.TempDir()
-	s := &streams{t: t, main: main, properties: filepath.Join(dir, "streams.properties")}
+	s := &streams{t: t, main: main, dir: dir, properties: filepath.Join(dir, "streams.properties")}
+	if strings.HasSuffix(main, ".java") {
+		s.main = filepath.Join(harness.Root(t), "test", "interop", "testdata", main)
+	}
 	lines := append([]string{
 		"bootstrap.servers=" + b.Address,
 		"processing.guarantee=exactly_once_v2",
@@ -53,7 +57,17 @@ func newStreams(t *testing.T, b *harness.Broker, main string, more ...string) *s
 
 func (s *streams) start() {
 	s.t.Helper()
-	s.Process = harness.KafkaProcess(s.t, "", s.main, s.properties)
+	s.Process = startIn(s.t, s.dir, s.main, s.properties)
+}
+
+// startIn starts a class of Apache Kafka in a directory, which also takes what a JVM that
+// is killed leaves behind: the native libraries of RocksDB and others.
+func startIn(t *testing.T, dir, class string, args ...string) *harness.Process {
+	t.Helper()
+	cmd := harness.KafkaCommand(t.Context(), t, class, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "JDK_JAVA_OPTIONS=-Djava.io.tmpdir="+dir)
+	return harness.StartProcess(t, filepath.Base(class), cmd)
 }
 
 // stop ends the program as Ctrl-C does; it commits what it has done.

@@ -36,7 +36,7 @@ func TestStep8WordCountOfKafkaStreams(t *testing.T) {
 	b := harness.StartBroker(t, "group.initial.rebalance.delay.ms=0")
 	server := []string{"--bootstrap-server", b.Address}
 	createOn(t, b.Address, wordCountInput, 1)
-	createOn(t, b.Address, wordCountOutput, 1, "cleanup.policy=compact")
+	createOn(t, b.Address, wordCountOutput, 1, "cleanup.policy=compact", "min.compaction.lag.ms=3600000") // all counts stay
 	app := newStreams(t, b, wordCountDemo, "repartition.purge.interval.ms=1000")
 	app.start()
 
