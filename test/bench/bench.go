@@ -22,11 +22,12 @@ type bench struct {
 
 // outcome is what was found of one scenario.
 type outcome struct {
-	Name  string   `json:"name"`
-	What  string   `json:"what"`
-	Error string   `json:"error,omitempty"`
-	Sides []side   `json:"sides"`
-	Shown []metric `json:"shown"`
+	Name  string    `json:"name"`
+	What  string    `json:"what"`
+	Error string    `json:"error,omitempty"`
+	Sides []side    `json:"sides"`
+	Shown []metric  `json:"shown"`
+	Run   *laterRun `json:"run,omitempty"` // nil: that of the report
 	of    *scenario
 }
 

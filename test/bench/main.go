@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,6 +28,7 @@ type options struct {
 	quick  bool
 	rounds int
 	out    string // directory of the report; "" is the terminal only
+	merge  bool   // put the rows into the report that is there
 	note   string
 
 	recoverGB int  // 0: as the size of the run says
@@ -44,6 +46,7 @@ func parse(args []string) (options, error) {
 	set.BoolVar(&o.quick, "quick", false, "small sizes and one round: does everything work?")
 	set.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario (default 3; 1 with -quick)")
 	set.StringVar(&o.out, "out", "", "write benchmarks.md and benchmarks.json to this `directory` (default docs for a whole run, else none)")
+	set.BoolVar(&o.merge, "merge", false, "put the rows of this run into the report that -out has, in place of older ones")
 	set.Func("set", "a further setting of Varve, as `key=value`; may be repeated", func(s string) error {
 		varveSets = append(varveSets, s)
 		return nil
@@ -57,6 +60,9 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.named = pattern != ""
+	if o.merge && o.out == "" {
+		return o, errors.New("-merge needs -out: the report to put the rows into")
+	}
 	if o.out == "" && !o.named && !o.quick {
 		o.out = "docs"
 	}
@@ -110,7 +116,16 @@ func run(args []string) error {
 	if o.out == "" {
 		return nil
 	}
-	return r.write(filepath.Clean(o.out))
+	dir := filepath.Clean(o.out)
+	if o.merge {
+		old, err := readReport(dir)
+		if err != nil {
+			return err
+		}
+		old.merge(&r)
+		r = *old
+	}
+	return r.write(dir)
 }
 
 // runs tells whether a scenario is part of the run.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,43 @@ type report struct {
 	Machine   machine    `json:"machine"`
 	Limits    []limitRow `json:"limits"`
 	Scenarios []outcome  `json:"scenarios"`
+}
+
+// laterRun is a run after the report's own, of some scenarios: their figures compare with
+// each other, and with no other row.
+type laterRun struct {
+	Command string `json:"command"`
+	Varve   string `json:"varve"`
+	Note    string `json:"note,omitempty"`
+}
+
+// merge puts the scenarios of a later run into the report, in the order of the table.
+func (r *report) merge(later *report) {
+	rows := make(map[string]outcome)
+	for _, o := range r.Scenarios {
+		rows[o.Name] = o
+	}
+	for _, o := range later.Scenarios {
+		o.Run = &laterRun{later.Command, later.Machine.Varve, later.Note}
+		rows[o.Name] = o
+	}
+	r.Scenarios = r.Scenarios[:0]
+	for i := range scenarios {
+		if o, ok := rows[scenarios[i].name]; ok {
+			o.of = &scenarios[i]
+			r.Scenarios = append(r.Scenarios, o)
+		}
+	}
+}
+
+// readReport reads what write has written.
+func readReport(dir string) (*report, error) {
+	b, err := os.ReadFile(filepath.Join(dir, reportName))
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	return r, json.Unmarshal(b, r)
 }
 
 // machine is where it ran; it names no host and no path.
@@ -106,6 +144,9 @@ func (t target) String() string {
 	return fmt.Sprintf("%s %.2g ×", sign, t.bound)
 }
 
+// reportName is the file with every round.
+const reportName = "benchmarks.json"
+
 const (
 	// boundByClient is the share of CPU from which a row says more about the load
 	// generator than about the broker.
@@ -139,11 +180,27 @@ func (r *report) markdown() string {
 		o.rows(&w)
 	}
 	w.WriteString("\n¹ The load generator used at least 70 % of the CPU: the row shows a lower bound of what the brokers can do.\n")
-	w.WriteString("² Others used the machine at the same time (more than 0.15 cores): not a quiet measurement.\n\n")
+	w.WriteString("² Others used the machine at the same time (more than 0.15 cores): not a quiet measurement.\n")
+	if slices.ContainsFunc(r.Scenarios, func(o outcome) bool { return o.Run != nil }) {
+		w.WriteString("³ Of a later run, which the list below names: its figures compare with each other only.\n")
+	}
+	w.WriteString("\n")
 	for _, o := range r.Scenarios {
-		fmt.Fprintf(&w, "- **%s**: %s.\n", o.Name, o.What)
+		fmt.Fprintf(&w, "- **%s**: %s.%s\n", o.Name, o.What, o.Run)
 	}
 	return w.String()
+}
+
+// String is the end of a scenario's line in the list.
+func (l *laterRun) String() string {
+	if l == nil {
+		return ""
+	}
+	s := fmt.Sprintf(" At %s: `%s`.", l.Varve, l.Command)
+	if l.Note != "" {
+		s += " " + l.Note
+	}
+	return s
 }
 
 // rows writes one line for each figure of a scenario.
@@ -205,8 +262,12 @@ func (o *outcome) marks() string {
 	}
 	for _, s := range o.Sides {
 		if cores, ok := s.median(foreignCores); ok && cores > disturbed {
-			return marks + "²"
+			marks += "²"
+			break
 		}
+	}
+	if o.Run != nil {
+		marks += "³"
 	}
 	return marks
 }
@@ -224,7 +285,7 @@ func (r *report) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "benchmarks.json"), append(all, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, reportName), append(all, '\n'), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(r.markdown()), 0o644)

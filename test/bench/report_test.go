@@ -52,6 +52,43 @@ func TestReportSaysWhatIsMissedFailedAndDisturbed(t *testing.T) {
 	}
 }
 
+// The rows of a later run replace those of the same name, say where they are from, and
+// stand where the table of scenarios has them.
+func TestMergedRowsSayTheirRun(t *testing.T) {
+	row := func(name string, varve float64) outcome {
+		return outcome{
+			Name: name, What: "what", Shown: []metric{byteRate}, of: &scenario{},
+			Sides: []side{{"Varve", []figures{{byteRate: varve}}}, {"Kafka", []figures{{byteRate: 100}}}},
+		}
+	}
+	first, second, last := scenarios[0].name, scenarios[1].name, scenarios[2].name
+	dir := t.TempDir()
+	whole := report{Command: "whole", Scenarios: []outcome{row(first, 100), row(last, 300), row("no scenario any more", 1)}}
+	if err := whole.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readReport(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.merge(&report{Command: "part", Machine: machine{Varve: "abc"}, Note: "Noisy.", Scenarios: []outcome{row(last, 400), row(second, 200)}})
+	md := r.markdown()
+	at := -1
+	for _, line := range []string{
+		"| " + first + " | MiB/s | 100 |", "| " + second + "³ | MiB/s | 200 |", "| " + last + "³ | MiB/s | 400 |",
+		"- **" + first + "**: what.\n", "- **" + second + "**: what. At abc: `part`. Noisy.\n",
+	} {
+		next := strings.Index(md, line)
+		if next <= at {
+			t.Errorf("no line %q, or not in its place, in\n%s", line, md)
+		}
+		at = next
+	}
+	if strings.Contains(md, "no scenario") || strings.Contains(md, "| 300 |") {
+		t.Errorf("an old row is left:\n%s", md)
+	}
+}
+
 func TestScenariosHaveNamesAndTargetsOfShownFigures(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range scenarios {
