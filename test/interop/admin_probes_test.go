@@ -161,7 +161,8 @@ func scramProbes() []adminProbe {
 	}
 }
 
-// forget removes what Apache Kafka has stored of the tests' credentials and quotas.
+// forget removes what Apache Kafka has stored of the tests' credentials, quotas and
+// subscriptions.
 func forget(t testing.TB, address string) {
 	t.Helper()
 	c := dial(t, address)
@@ -172,6 +173,9 @@ func forget(t testing.TB, address string) {
 			q.Deletions = append(q.Deletions, d)
 		})())
 	}
+	unsubscribe := alterRequest("m", kmsg.IncrementalAlterConfigOpDelete, "interval.ms", "")
+	unsubscribe.Resources[0].ResourceType = kmsg.ConfigResourceTypeClientMetrics
+	ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, unsubscribe)
 	for kind, name := range map[string]string{"user": "alice", "ip": "127.0.0.1"} {
 		key := map[string]string{"user": "producer_byte_rate", "ip": "connection_creation_rate"}[kind]
 		op := quotaOp(key, 0)

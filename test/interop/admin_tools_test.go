@@ -28,12 +28,16 @@ type adminTool struct {
 
 const toolsTopic = "admin-tools"
 
-// toolFiles are what the tools read.
+// toolFiles are what the tools read; LOGS is the broker's log directory.
 var toolFiles = map[string]string{
 	"topics.json":    `{"topics":[{"topic":"admin-tools"}],"version":1}`,
 	"stay.json":      `{"version":1,"partitions":[{"topic":"admin-tools","partition":0,"replicas":[0]}]}`,
 	"elsewhere.json": `{"version":1,"partitions":[{"topic":"admin-tools","partition":0,"replicas":[1]}]}`,
+	"here.json":      `{"version":1,"partitions":[{"topic":"admin-tools","partition":1,"replicas":[0],"log_dirs":["LOGS"]}]}`,
+	"nowhere.json":   `{"version":1,"partitions":[{"topic":"admin-tools","partition":1,"replicas":[0],"log_dirs":["/nowhere"]}]}`,
 	"empty.conf":     "",
+	"sasl.conf": "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n" +
+		`sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";`,
 }
 
 const (
@@ -102,6 +106,9 @@ var adminTools = []adminTool{
 	{class: reassignCommand, args: "--verify --reassignment-json-file FILE/stay.json"},
 	{class: reassignCommand, args: "--cancel --reassignment-json-file FILE/stay.json"},
 	{class: reassignCommand, args: "--execute --reassignment-json-file FILE/elsewhere.json"},
+	{class: reassignCommand, args: "--execute --reassignment-json-file FILE/here.json"},
+	{class: reassignCommand, args: "--verify --reassignment-json-file FILE/here.json"},
+	{class: reassignCommand, args: "--execute --reassignment-json-file FILE/nowhere.json --timeout 1000"},
 
 	{class: featureCommand, args: "describe"},
 	{class: featureCommand, args: "upgrade --feature group.version=1"},
@@ -116,13 +123,15 @@ var adminTools = []adminTool{
 	{class: tokenCommand, args: "--renew --renew-time-period -1 --hmac AAAA --command-config FILE/empty.conf"},
 	{class: tokenCommand, args: "--expire --expiry-time-period -1 --hmac AAAA --command-config FILE/empty.conf"},
 
+	{class: tokenCommand, args: "--describe --command-config FILE/sasl.conf"},
+
 	{class: logDirsCommand, args: "--describe --topic-list admin-tools"},
 	{class: quorumCommand, args: "describe --status"},
 	{class: quorumCommand, args: "describe --replication"},
 	{class: clusterCommand, args: "cluster-id"},
 	{class: clusterCommand, args: "list-endpoints"},
 	{class: clusterCommand, args: "unregister --id 7"},
-	{class: groupsCommand, args: "--list --consumer --group-type consumer"},
+	{class: groupsCommand, args: "--list --protocol admin-tools"},
 	{class: streamsCommand, args: "--list"},
 	{class: shareCommand, args: "--list"},
 }
@@ -160,7 +169,7 @@ func runTools(t *testing.T, address, logs string) []string {
 	harness.Until(t, testLimit, "leaders on "+address, func() error { return led(t, address, toolsTopic) })
 	dir := t.TempDir()
 	for name, text := range toolFiles {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "LOGS", logs)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,4 +283,39 @@ func TestFeatureLevelsAreHonoured(t *testing.T) {
 	}
 	set("group.version", 1, 1)
 	equal(t, "heartbeat, once more", heartbeat(), "NONE")
+}
+
+// TestAdminKeysThatAreNotServedAreExplained holds what Apache Kafka 4.3 advertises and we
+// do not against the reasons.
+func TestAdminKeysThatAreNotServedAreExplained(t *testing.T) {
+	const kraft, share, streams = "KRaft's own quorum", "share groups (KIP-932)", "the streams protocol (KIP-1071)"
+	reasons := map[kmsg.Key]string{
+		kmsg.AddRaftVoter: kraft, kmsg.RemoveRaftVoter: kraft,
+		kmsg.ShareGroupHeartbeat: share, kmsg.ShareGroupDescribe: share, kmsg.ShareFetch: share, kmsg.ShareAcknowledge: share,
+		kmsg.InitializeShareGroupState: share, kmsg.ReadShareGroupState: share, kmsg.WriteShareGroupState: share,
+		kmsg.DeleteShareGroupState: share, kmsg.ReadShareGroupStateSummary: share,
+		kmsg.DescribeShareGroupOffsets: share, kmsg.AlterShareGroupOffsets: share, kmsg.DeleteShareGroupOffsets: share,
+		kmsg.StreamsGroupHeartbeat: streams, kmsg.StreamsGroupDescribe: streams,
+	}
+	keys := func(address string) []int16 {
+		var all []int16
+		for _, k := range ask[*kmsg.ApiVersionsResponse](t, dial(t, address), 3, apiVersions()).ApiKeys {
+			all = append(all, k.ApiKey)
+		}
+		return all
+	}
+	ours, theirs := keys(broker(t).Address), keys(apache(t).Address)
+	for _, k := range theirs {
+		if !slices.Contains(ours, k) && reasons[kmsg.Key(k)] == "" {
+			t.Errorf("%s is served by Apache Kafka only", kmsg.NameForKey(k))
+		}
+	}
+	for _, k := range ours {
+		if !slices.Contains(theirs, k) {
+			t.Errorf("%s is served by varve only", kmsg.NameForKey(k))
+		}
+	}
+	for _, k := range []kmsg.Key{kmsg.GetTelemetrySubscriptions, kmsg.PushTelemetry} { // KIP-714: without a receiver
+		equal(t, k.Name()+" is advertised", slices.Contains(ours, int16(k)), false)
+	}
 }
