@@ -82,6 +82,7 @@ type Comparison struct {
 	VarveOnly []Row // pass on varve, and not on Kafka; with Kafka's reason
 	Known     []Row // pass on Kafka, and not on varve; with the reason of the known list
 	Broken    []Row // the same without an explanation; with varve's reason
+	Left      []Row // were not run at all, and why; the caller says so
 	Stale     []Row // of the known list: entries that explain nothing; with their reasons
 }
 

@@ -4,7 +4,7 @@
 // unless the known list says why; an entry of that list that is not true any more is a
 // failure, too.
 //
-// Run it with `make clients`, which takes about a quarter of an hour and writes
-// docs/clients.md; the runs have the build tag clients. What compares them has not, and
-// is tested with all packages.
+// Run it with `make clients`, which takes about half an hour and writes docs/clients.md;
+// the runs have the build tag clients. What compares them has not, and is tested with all
+// packages.
 package clients

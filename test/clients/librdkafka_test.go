@@ -36,7 +36,7 @@ type librdkafka struct {
 func TestLibrdkafka(t *testing.T) {
 	suite := newLibrdkafka(t)
 	kafka, varve := both(t, suite.run)
-	judge(t, Compare("librdkafka", kafka, varve, shareGroups))
+	judge(t, suite.compare("librdkafka", kafka, varve))
 }
 
 // TestLibrdkafkaConsumerProtocol runs them with consumers of the protocol of KIP-848.
@@ -44,7 +44,7 @@ func TestLibrdkafkaConsumerProtocol(t *testing.T) {
 	suite := newLibrdkafka(t)
 	suite.protocol = "consumer"
 	kafka, varve := both(t, suite.run)
-	judge(t, Compare("librdkafka, group.protocol=consumer", kafka, varve, shareGroups))
+	judge(t, suite.compare("librdkafka, group.protocol=consumer", kafka, varve))
 }
 
 // TestLibrdkafkaWithoutAutoCreation runs those that want no topics created by themselves.
@@ -55,13 +55,21 @@ func TestLibrdkafkaWithoutAutoCreation(t *testing.T) {
 	judge(t, Compare("librdkafka, auto.create.topics.enable=false", kafka, varve, nil))
 }
 
-var shareGroups = func() []Known {
-	var known []Known
-	for number := 170; number <= 185; number++ {
-		known = append(known, Known{fmt.Sprintf("0%d_share", number), "share groups (KIP-932) are not built yet"})
-	}
-	return known
-}()
+func (l *librdkafka) compare(name string, kafka, varve Run) Comparison {
+	c := Compare(name, kafka, varve, []Known{
+		{"0081_admin/do_test_AlterConfigs", kerberos},
+		{"0081_admin/do_test_IncrementalAlterConfigs", kerberos},
+		{"0081_admin/do_test_UserScramCredentials", "a SCRAM credential is refused: it would protect nothing, since logins are not built yet"},
+	})
+	c.Left = append(c.Left, Row{"0170 to 0190", "share groups (KIP-932) are not built yet"})
+	return c
+}
+
+const kerberos = "the test sets sasl.kerberos.min.time.before.relogin of the broker, which is refused: logins are not built yet"
+
+// shareGroups tells the tests of share groups. They are not run: each would wait for
+// minutes for a group that never comes. kgo's say when there are such groups.
+func shareGroups(number string) bool { return "0170" <= number && number <= "0190" }
 
 // split are tests that are run subtest by subtest: one that fails ends its process, and
 // hides those that come after it. 0081 has some that need an authorizer.
@@ -164,24 +172,43 @@ func (l *librdkafka) run(ctx context.Context, t *testing.T, address string) Run 
 
 // parts is the whole suite.
 func (l *librdkafka) parts(t *testing.T) []part {
-	source := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(l.dir, name))
-		if err != nil {
-			t.Error(err)
-		}
-		return string(b)
-	}
 	var parts []part
-	for _, number := range Numbers(source("test.c")) {
+	for _, number := range Numbers(l.source(t, "test.c")) {
+		if shareGroups(number) {
+			continue
+		}
 		if split[number] == "" {
 			parts = append(parts, part{number: number})
 			continue
 		}
-		for _, sub := range Subtests(source(split[number])) {
+		for _, sub := range Subtests(l.source(t, split[number])) {
 			parts = append(parts, part{number, sub})
 		}
 	}
 	return parts
+}
+
+// source is the text of files of the suite.
+func (l *librdkafka) source(t *testing.T, pattern string) string {
+	files, err := filepath.Glob(filepath.Join(l.dir, pattern))
+	if err != nil || len(files) == 0 {
+		t.Errorf("%s in %s: %v", pattern, l.dir, err)
+	}
+	var text strings.Builder
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		text.Write(b)
+	}
+	return text.String()
+}
+
+// whole tells whether a test is run in full: the quick mode leaves out subtests that do
+// not call themselves quick, and makes the others shorter.
+func (l *librdkafka) whole(t *testing.T, number string) bool {
+	return strings.Contains(l.source(t, number+"-*.c*"), "SUB_TEST(")
 }
 
 // runPart runs one process of the test runner. Its exit code says nothing that its
@@ -189,7 +216,11 @@ func (l *librdkafka) parts(t *testing.T) []part {
 func (l *librdkafka) runPart(ctx context.Context, t *testing.T, address, conf string, p part) Run {
 	ctx, cancel := context.WithTimeout(ctx, testLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "./test-runner", "-Q", "-L", "-p1")
+	args := []string{"-L", "-p1"}
+	if !l.whole(t, p.number) {
+		args = append(args, "-Q")
+	}
+	cmd := exec.CommandContext(ctx, "./test-runner", args...)
 	cmd.Dir = l.dir
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(),
