@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -690,6 +691,52 @@ func TestCleanEndsWithItsContext(t *testing.T) {
 	checkLeft(t, "cancelled", w.mem)
 	w.clean(1 << 20)
 	w.check()
+}
+
+// TestCleanLeavesNothingRunning ends passes at each of their reads and changes of the
+// disk, and looks for what goes on once they have returned.
+func TestCleanLeavesNothingRunning(t *testing.T) {
+	w := newWorld(t, 5)
+	w.append(90)
+	w.endTransactions()
+	w.clean(1 << 20) // so that groups of several segments come next
+	w.append(60)
+	w.endTransactions()
+	w.settle()
+	mine := errors.New("ends")
+	for name, ends := range map[string]func(op vfs.Op, path string) bool{
+		"read":   func(op vfs.Op, path string) bool { return op == vfs.OpRead && strings.HasSuffix(path, ".log") },
+		"change": func(op vfs.Op, _ string) bool { return op.Mutates() },
+	} {
+		for step, over := int64(1), false; !over; step++ {
+			mem := w.mem.Crash(nil)
+			l, _ := openLog(t, mem, w.l.Offsets().End, false)
+			var steps, late atomic.Int64
+			var ended atomic.Bool
+			mem.SetFault(func(op vfs.Op, path string, _ int) error {
+				if ended.Load() {
+					late.Add(1)
+				}
+				if ends(op, path) && steps.Add(1) == step {
+					return mine
+				}
+				return nil
+			})
+			c := NewCleaner(CleanerOptions{MapBytes: 1 << 20, Random: rand.NewChaCha8([32]byte{})})
+			got, err := c.Clean(context.Background(), l, w.pass())
+			ended.Store(true)
+			for range 20 {
+				runtime.Gosched()
+			}
+			if late.Load() > 0 {
+				t.Errorf("%s %d: %d operations after the pass", name, step, late.Load())
+			}
+			over = steps.Load() < step
+			if over != (err == nil) || !over && !errors.Is(err, mine) || over != (got.CleanedTo > 0) {
+				t.Errorf("%s %d of %d: %v, %+v", name, step, steps.Load(), err, got)
+			}
+		}
+	}
 }
 
 func TestCleanGivesWayToARaisedLogStart(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/varvelog/varve/segment/batch"
@@ -158,7 +160,13 @@ func TestBatchesEnd(t *testing.T) {
 			},
 		} {
 			t.Run(fmt.Sprintf("%s, ahead %v", name, ahead), func(t *testing.T) {
-				l, all := sealedOf(t, vfs.NewMem(), repeated(n, 2000)...)
+				fsys := vfs.NewMem()
+				l, all := sealedOf(t, fsys, repeated(n, 2000)...)
+				var ended, late atomic.Bool
+				fsys.SetFault(func(vfs.Op, string, int) error {
+					late.Store(late.Load() || ended.Load())
+					return nil
+				})
 				ctx, stop := context.WithCancel(context.Background())
 				defer stop()
 				r, yielded := &Reader{Ahead: ahead}, 0
@@ -169,8 +177,15 @@ func TestBatchesEnd(t *testing.T) {
 					yielded++
 					return nil
 				})
+				ended.Store(true)
 				if !c.is(err, yielded) {
 					t.Errorf("%v after %d batches", err, yielded)
+				}
+				for range 20 {
+					runtime.Gosched()
+				}
+				if late.Load() {
+					t.Error("it is read after the walk")
 				}
 				if r.free != nil && len(r.free) != aheadBuffers {
 					t.Errorf("%d buffers are left of %d", len(r.free), aheadBuffers)
