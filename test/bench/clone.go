@@ -39,7 +39,14 @@ const (
 )
 
 // cloneNote is added to what a scenario says of itself.
-const cloneNote = "; sealed segments cloned (XFS reflink): 32 partitions were produced, their log directories cloned into the 968 others while the broker was cleanly stopped; the tails were produced to all"
+func (r recovering) cloneNote() string {
+	which := "segments"
+	if r.sealed {
+		which = "sealed segments"
+	}
+	return fmt.Sprintf("; %s cloned (XFS reflink): %d partitions were produced, their files cloned into the %d others while the broker was cleanly stopped; the tails were produced to all",
+		which, cloneSeeds, recoverPartitions-cloneSeeds)
+}
 
 // cloneDisk is the size of the disk for a log of size bytes.
 func cloneDisk(size int64) int64 { return 2*size/recoverPartitions*cloneSeeds + cloneSpare }

@@ -83,6 +83,17 @@ func TestCloneLogsKeepsTopicIDsAndReplacesTheRest(t *testing.T) {
 	}
 }
 
+func TestCloneNoteCallsSealedWhatIsSealed(t *testing.T) {
+	for r, want := range map[recovering]string{
+		{cloned: true}:               "; segments cloned (XFS reflink): 32 partitions were produced, their files cloned into the 968 others",
+		{cloned: true, sealed: true}: "; sealed segments cloned (XFS reflink): 32 partitions",
+	} {
+		if got := r.cloneNote(); !strings.HasPrefix(got, want) {
+			t.Errorf("%+v says %q, want %q", r, got, want)
+		}
+	}
+}
+
 func TestExactlyNamesThePartitionThatEndsElsewhere(t *testing.T) {
 	l := &filling{ends: make([]atomic.Int64, 2)}
 	l.ends[1].Store(8)

@@ -106,7 +106,7 @@ func recovery(r recovering) func(*bench) []contestant {
 			}
 			disk := harness.NewDisk(b.env, "xfs", size, cloneMount)
 			disk.Bypass()
-			b.env.root, b.remark = disk.Dir, cloneNote
+			b.env.root, b.remark = disk.Dir, r.cloneNote()
 		}
 		say("  %.1f GB in %d partitions, cloned: %v; settings of recovery are the defaults of both (Kafka: num.recovery.threads.per.data.dir=2); caches can be dropped: %v",
 			float64(r.size)/gigabyte, recoverPartitions, r.cloned, dropCaches() == nil)
