@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/test/harness"
@@ -281,8 +282,25 @@ func TestFeatureLevelsAreHonoured(t *testing.T) {
 			b.Start()
 		}
 	}
+	createOn(t, b.Address, "features", 1)
+	transact(t, b.Address, "features") // a client that goes by transaction.version 1
 	set("group.version", 1, 1)
+	set("transaction.version", 2, 1)
 	equal(t, "heartbeat, once more", heartbeat(), "NONE")
+	transact(t, b.Address, "features")
+}
+
+// transact commits a transaction of one record with a client of its own.
+func transact(t *testing.T, address, topic string) {
+	t.Helper()
+	c := clientOf(t, address, kgo.TransactionalID(topic), kgo.DefaultProduceTopic(topic))
+	if err := c.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, kgo.StringRecord("transacted"))
+	if err := c.EndTransaction(within(t), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAdminKeysThatAreNotServedAreExplained holds what Apache Kafka 4.3 advertises and we
