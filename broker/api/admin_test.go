@@ -86,7 +86,7 @@ func TestLogsStayInTheirDirectories(t *testing.T) { // KIP-113
 		{"remote://bucket", 0, kerr.LogDirNotFound},
 		{"", 0, kerr.LogDirNotFound},
 	} {
-		codeOf(t, c.path, moveLog(dirs, "t", c.index, c.path), c.want)
+		codeOf(t, c.path, newLogPlaces(dirs).move("t", c.index, c.path), c.want)
 	}
 }
 

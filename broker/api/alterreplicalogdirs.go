@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 
@@ -10,9 +11,9 @@ import (
 
 // alterReplicaLogDirs answers where logs are to lie (KIP-113). Logs do not move between
 // directories yet: what lies there already does, everything else is refused.
-func (s *Server) alterReplicaLogDirs(_ *call, q *kmsg.AlterReplicaLogDirsRequest) *kmsg.AlterReplicaLogDirsResponse {
+func (s *Server) alterReplicaLogDirs(_ context.Context, _ *call, q *kmsg.AlterReplicaLogDirsRequest) *kmsg.AlterReplicaLogDirsResponse {
 	p := q.ResponseKind().(*kmsg.AlterReplicaLogDirsResponse)
-	dirs := s.Partitions.LogDirs()
+	places := newLogPlaces(s.Partitions.LogDirs())
 	at := make(map[string]int)
 	for i := range q.Dirs {
 		for _, t := range q.Dirs[i].Topics {
@@ -26,7 +27,7 @@ func (s *Server) alterReplicaLogDirs(_ *call, q *kmsg.AlterReplicaLogDirsRequest
 			}
 			for _, index := range t.Partitions {
 				r := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
-				r.Partition, r.ErrorCode = index, code(moveLog(dirs, t.Topic, index, q.Dirs[i].Dir))
+				r.Partition, r.ErrorCode = index, code(places.move(t.Topic, index, q.Dirs[i].Dir))
 				p.Topics[n].Partitions = append(p.Topics[n].Partitions, r)
 			}
 		}
@@ -43,24 +44,44 @@ func refusedMoves(t kmsg.AlterReplicaLogDirsResponseTopic) bool {
 	})
 }
 
-// moveLog decides what the wish that a log lie in a directory comes to.
-func moveLog(dirs []LogDir, topic string, index int32, path string) error {
-	n := slices.IndexFunc(dirs, func(d LogDir) bool { return d.Path == path && filepath.IsAbs(d.Path) }) // the bucket's is no path
+// logPlaces says where logs lie, and where they could.
+type logPlaces struct {
+	dirs map[string]error // of log.dirs, by path: why one is offline
+	logs map[placedLog]string
+}
+
+type placedLog struct {
+	topic string
+	index int32
+}
+
+func newLogPlaces(dirs []LogDir) *logPlaces {
+	p := &logPlaces{dirs: make(map[string]error), logs: make(map[placedLog]string)}
+	for _, d := range dirs {
+		if !filepath.IsAbs(d.Path) {
+			continue // the bucket
+		}
+		p.dirs[d.Path] = d.Err
+		for _, l := range d.Logs {
+			p.logs[placedLog{l.Topic, l.Partition}] = d.Path
+		}
+	}
+	return p
+}
+
+// move decides what the wish that a log lie in a directory comes to.
+func (p *logPlaces) move(topic string, index int32, path string) error {
+	offline, known := p.dirs[path]
+	now, here := p.logs[placedLog{topic, index}]
 	switch {
-	case n < 0:
+	case !known:
 		return kerr.LogDirNotFound
-	case dirs[n].Err != nil:
+	case offline != nil:
 		return kerr.KafkaStorageError
-	}
-	lies := func(d LogDir) bool {
-		return slices.ContainsFunc(d.Logs, func(l LogDirEntry) bool { return l.Topic == topic && l.Partition == index })
-	}
-	switch {
-	case lies(dirs[n]):
-		return nil
-	case slices.ContainsFunc(dirs, lies):
-		return kerr.InvalidRequest
-	default:
+	case !here:
 		return kerr.ReplicaNotAvailable
+	case now != path:
+		return kerr.InvalidRequest
 	}
+	return nil
 }

@@ -66,7 +66,7 @@ func init() {
 		{key: 31, name: "DeleteAcls", min: 1, max: 3, advertised: 1, start: quick(kmsg.NewPtrDeleteACLsRequest, (*Server).deleteACLs)},
 		{key: 32, name: "DescribeConfigs", min: 1, max: 4, advertised: 1, start: quick(kmsg.NewPtrDescribeConfigsRequest, (*Server).describeConfigs)},
 		{key: 33, name: "AlterConfigs", min: 0, max: 2, start: waits(kmsg.NewPtrAlterConfigsRequest, (*Server).alterConfigs)},
-		{key: 34, name: "AlterReplicaLogDirs", min: 1, max: 2, advertised: 1, start: quick(kmsg.NewPtrAlterReplicaLogDirsRequest, (*Server).alterReplicaLogDirs)},
+		{key: 34, name: "AlterReplicaLogDirs", min: 1, max: 2, advertised: 1, start: waits(kmsg.NewPtrAlterReplicaLogDirsRequest, (*Server).alterReplicaLogDirs)},
 		{key: 35, name: "DescribeLogDirs", min: 1, max: 5, advertised: 1, start: waits(kmsg.NewPtrDescribeLogDirsRequest, (*Server).describeLogDirs)},
 		{key: 36, name: "SaslAuthenticate", min: 0, max: 2, start: quick(kmsg.NewPtrSASLAuthenticateRequest, (*Server).saslAuthenticate)},
 		{key: 37, name: "CreatePartitions", min: 0, max: 3, start: waits(kmsg.NewPtrCreatePartitionsRequest, (*Server).createPartitions)},
