@@ -16,7 +16,7 @@ func TestCompareSortsTestsByBothOutcomes(t *testing.T) {
 		"gone":   {Result: Passed},
 		"shy":    {Result: Passed},
 		"share1": {Result: Passed},
-		"share2": {Result: Passed},
+		"share2": {Passed, "was slow"},
 		"ours":   {Failed, "needs three brokers"},
 		"none":   {Failed, "needs logins"},
 		"left":   {Skipped, "needs TLS"},
@@ -43,6 +43,7 @@ func TestCompareSortsTestsByBothOutcomes(t *testing.T) {
 		{"varve only", c.VarveOnly, []Row{{"ours", "needs three brokers"}}},
 		{"neither", c.Neither, []Row{{"new", "did not run"}, {"none", "needs logins"}}},
 		{"skipped", c.Skipped, []Row{{"left", "needs TLS"}}},
+		{"unsteady", c.Unsteady, []Row{{"share2", "Kafka: was slow"}}},
 		{"stale", c.Stale, []Row{{"both", "was once true"}}},
 	} {
 		if !slices.Equal(want.got, want.want) {
@@ -85,14 +86,17 @@ func TestReadGoTestNamesTestsByPackage(t *testing.T) {
 {"Action":"pass","Package":"x/kgo","Test":"TestB","Elapsed":0}
 {"Action":"skip","Package":"x/kadm","Test":"TestC","Elapsed":0}
 {"Action":"pass","Package":"x/kadm","Elapsed":0}
-{"Action":"output","Package":"x/kgo","Output":"panic: no\n"}
 {"Action":"fail","Package":"x/kgo","Elapsed":0}
+{"Action":"pass","Package":"x/sticky","Test":"TestD","Elapsed":0}
+{"Action":"output","Package":"x/sticky","Output":"panic: no\n"}
+{"Action":"fail","Package":"x/sticky","Elapsed":0}
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Run{
-		"kgo":           {Failed, "panic: no\n"},
+		"sticky":        {Failed, "panic: no\n"},
+		"sticky.TestD":  {Result: Passed},
 		"kgo.TestA":     {Failed, "    a_test.go:1: no broker\n"},
 		"kgo.TestB":     {Result: Passed},
 		"kgo.TestB/sub": {Result: Passed},

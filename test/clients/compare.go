@@ -17,7 +17,8 @@ const (
 	Passed
 )
 
-// Outcome is the result of one test, and why where it did not pass.
+// Outcome is the result of one test, and why where it did not pass. One that passed and
+// has a reason failed before for that reason.
 type Outcome struct {
 	Result Result
 	Reason string
@@ -82,6 +83,7 @@ type Comparison struct {
 	VarveOnly []Row // pass on varve, and not on Kafka; with Kafka's reason
 	Known     []Row // pass on Kafka, and not on varve; with the reason of the known list
 	Broken    []Row // the same without an explanation; with varve's reason
+	Unsteady  []Row // failed and passed when they were run again; with the broker and the first reason
 	Left      []Row // were not run at all, and why; the caller says so
 	Stale     []Row // of the known list: entries that explain nothing; with their reasons
 }
@@ -94,6 +96,12 @@ func Compare(suite string, kafka, varve Run, known []Known) Comparison {
 	used := make([]bool, len(known))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		k, v := kafka[name], varve[name]
+		if k.Result == Passed && k.Reason != "" {
+			c.Unsteady = append(c.Unsteady, Row{name, "Kafka: " + k.Reason})
+		}
+		if v.Result == Passed && v.Reason != "" {
+			c.Unsteady = append(c.Unsteady, Row{name, "Varve: " + v.Reason})
+		}
 		switch {
 		case k.Result == Passed && v.Result == Passed:
 			c.Both++

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -21,8 +22,8 @@ type event struct {
 const maxLine = 16 << 20
 
 // ReadGoTest reads what `go test -json` prints. Tests are named package.Test/subtest,
-// with the last element of the package's path. A package that fails outside its tests,
-// by a panic for instance, is a failed test of the package's name.
+// with the last element of the package's path. A package that fails and none of its tests
+// does, by a panic for instance, is a failed test of the package's name.
 func ReadGoTest(r io.Reader) (Run, error) {
 	run := Run{}
 	said := map[string]*strings.Builder{}
@@ -53,7 +54,9 @@ func ReadGoTest(r io.Reader) (Run, error) {
 				run[name] = Outcome{Result: Passed}
 			}
 		case "fail":
-			run[name] = Outcome{Failed, said[name].String()}
+			if e.Test != "" || !run.failed(name+".") {
+				run[name] = Outcome{Failed, said[name].String()}
+			}
 		case "skip":
 			if e.Test != "" {
 				run[name] = Outcome{Skipped, said[name].String()}
@@ -61,6 +64,11 @@ func ReadGoTest(r io.Reader) (Run, error) {
 		}
 	}
 	return run, lines.Err()
+}
+
+// failed tells whether a test with a prefix has failed.
+func (r Run) failed(prefix string) bool {
+	return slices.ContainsFunc(r.Failures(), func(name string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // telling tells what a test says of itself from what go test says of it.

@@ -34,6 +34,7 @@ func (c Comparison) Write(w io.Writer) {
 		{"Pass on Varve only; on Kafka", c.VarveOnly},
 		{"Fail on both; on Kafka", c.Neither},
 		{"Skipped; on Kafka", c.Skipped},
+		{"Passed when run again", c.Unsteady},
 		{"Not run, and why", c.Left},
 	} {
 		writeRows(w, part.title, part.rows)

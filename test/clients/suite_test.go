@@ -71,8 +71,8 @@ const attempts = 3
 func steady(run Run, again func(name string) Run) {
 	for range attempts - 1 {
 		for _, name := range run.Failures() {
-			if o, ran := again(name)[name]; ran && o.Result == Passed {
-				run[name] = o
+			if again(name)[name].Result == Passed {
+				run[name] = Outcome{Passed, run[name].Reason}
 			}
 		}
 	}
