@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -62,10 +61,12 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 
 // once refuses changes of which two are to one config: their order would matter.
 func once(ops []config.Op) error {
-	for i, o := range ops {
-		if slices.ContainsFunc(ops[:i], func(other config.Op) bool { return other.Name == o.Name }) {
+	named := make(map[string]bool, len(ops))
+	for _, o := range ops {
+		if named[o.Name] {
 			return refuse(kerr.InvalidRequest, "config "+o.Name+" is named more than once")
 		}
+		named[o.Name] = true
 	}
 	return nil
 }
