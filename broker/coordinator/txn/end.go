@@ -19,6 +19,10 @@ func (t *Transaction) End(now int64, p Producer, commit bool, version Version, f
 	switch {
 	case p.ID != t.m.ProducerID && !again:
 		return answer(invalidProducerIDMapping)
+	case t.m.State.Preparing() && p.Epoch == t.m.ProducerEpoch:
+		// The producer was told its epoch when the last end was decided, and asks for the
+		// next one before the markers are written. Kafka says that it is fenced.
+		return answer(concurrentTransactions)
 	case !t.validEpoch(p, again):
 		return answer(producerFenced)
 	}
