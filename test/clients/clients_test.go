@@ -55,6 +55,30 @@ func TestCompareSortsTestsByBothOutcomes(t *testing.T) {
 	}
 }
 
+// TestSteadyTakesWhatPassesWhenRunAgain: the test that failed, and the parts of it that had
+// not run; the first outcome of others holds.
+func TestSteadyTakesWhatPassesWhenRunAgain(t *testing.T) {
+	run := Run{"fence": {Failed, "timed out"}, "fence/a": {Result: Passed}, "broken": {Failed, "always"}, "other": {Result: Skipped}}
+	tries := map[string]int{}
+	steady(run, func(name string) Run {
+		tries[name]++
+		if name == "broken" || tries[name] == 1 {
+			return Run{name: {Failed, "again"}}
+		}
+		return Run{"fence": {Result: Passed}, "fence/a": {Failed, "late"}, "fence/b": {Result: Passed}}
+	})
+	want := Run{
+		"fence": {Passed, "timed out"}, "fence/a": {Result: Passed}, "fence/b": {Passed, "timed out"},
+		"broken": {Failed, "always"}, "other": {Result: Skipped},
+	}
+	if !maps.Equal(run, want) {
+		t.Errorf("got %v, want %v", run, want)
+	}
+	if tries["fence"] != 2 || tries["broken"] != attempts-1 {
+		t.Errorf("tried %v", tries)
+	}
+}
+
 // TestMergeKeepsTheWorseResult holds a test that is run in parts to all of them.
 func TestMergeKeepsTheWorseResult(t *testing.T) {
 	for _, c := range []struct{ first, second, want Result }{

@@ -128,6 +128,28 @@ func Compare(suite string, kafka, varve Run, known []Known) Comparison {
 	return c
 }
 
+// attempts is how often a test may fail before it counts: the suites wait for times, and
+// the machine has other work.
+const attempts = 3
+
+// steady runs what failed again, by itself, as often as attempts allows. Where it passes
+// then, parts of it count that the failure had kept from running.
+func steady(run Run, again func(name string) Run) {
+	for range attempts - 1 {
+		for _, failed := range run.Failures() {
+			second := again(failed)
+			if second[failed].Result != Passed {
+				continue
+			}
+			for name, o := range second {
+				if _, ran := run[name]; name == failed || !ran {
+					run[name] = Outcome{o.Result, run[failed].Reason}
+				}
+			}
+		}
+	}
+}
+
 func explains(known []Known, name string) int {
 	return slices.IndexFunc(known, func(k Known) bool { return strings.HasPrefix(name, k.Prefix) })
 }

@@ -62,18 +62,3 @@ func judge(t *testing.T, c Comparison) {
 		t.Errorf("the known list names %s (%s), and it does not hold any more", r.Name, r.Reason)
 	}
 }
-
-// attempts is how often a test may fail before it counts: the suites wait for times, and
-// the machine has other work.
-const attempts = 3
-
-// steady runs what failed again, by itself, as often as attempts allows.
-func steady(run Run, again func(name string) Run) {
-	for range attempts - 1 {
-		for _, name := range run.Failures() {
-			if again(name)[name].Result == Passed {
-				run[name] = Outcome{Passed, run[name].Reason}
-			}
-		}
-	}
-}
