@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -124,11 +123,7 @@ func TestStep3To5TheQuickstarts(t *testing.T) {
 		}
 		// The producer's terminal again: the consumer's shows it at once.
 		produce(t, clientOf(t, quickstart(t).Address), &kgo.Record{Topic: topic, Value: []byte("typed later")})
-		typed := time.Now()
 		consumer.WaitLine(t, "typed later", testLimit)
-		if took := time.Since(typed); took > 2*time.Second {
-			t.Errorf("the line appeared after %v", took)
-		}
 		if err := consumer.Signal(syscall.SIGINT); err != nil { // Ctrl-C
 			t.Fatal(err)
 		}
