@@ -156,9 +156,9 @@ func TestRegisterIsRepeatable(t *testing.T) {
 
 func TestLiveBrokerKeepsItsID(t *testing.T) {
 	endpoints := externalEtcd(t)
-	a := launch(t, Options{NodeID: 1, Endpoints: endpoints, Dir: t.TempDir(), LeaseSeconds: 1})
+	a := launch(t, Options{NodeID: 1, Endpoints: endpoints, Dir: t.TempDir(), LeaseSeconds: 5})
 	a.register()
-	b := launch(t, Options{NodeID: 1, Endpoints: endpoints, Dir: t.TempDir(), LeaseSeconds: 1})
+	b := launch(t, Options{NodeID: 1, Endpoints: endpoints, Dir: t.TempDir(), LeaseSeconds: 5})
 	if err := b.Register(t.Context(), Broker{ID: 1}); !errors.Is(err, ErrNodeIDTaken) {
 		t.Fatalf("register: %v, want ErrNodeIDTaken", err)
 	}
