@@ -211,12 +211,17 @@ func staged(t *testing.T, b *harness.Broker, patterns ...string) (all []string) 
 func TestCompactedTopicsAreNotTiered(t *testing.T) {
 	b := harness.StartBroker(t, quick()...)
 	a := admin(t, b)
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, 2*time.Minute)
 	createTopic(t, b, "local", 1, map[string]string{"cleanup.policy": "compact,delete"})
 	createTopic(t, b, "plain", 1, nil)
 	createTopic(t, b, "copied", 1, map[string]string{"segment.bytes": "1048576"})
 	fill(t, b, "copied", 3<<20, nil)
-	b.WaitTiered(t, 30*time.Second, 1<<30, "copied")
+	harness.Until(t, time.Minute, "a segment in the bucket", func() error {
+		if p := b.Tiers(t, "copied")[0]; p.RemoteSegments == 0 {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
 	compact := "compact"
 	yes := "true"
 	r, err := a.CreateTopic(ctx, 1, 1, map[string]*string{"cleanup.policy": &compact, "remote.storage.enable": &yes}, "both")
