@@ -323,16 +323,13 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 // inBucket tells whether records of a topic are in the bucket. Where another broker leads,
 // that one is to be asked.
 func (b *Broker) inBucket(ctx context.Context, t *cluster.Topic) (bool, error) {
-	for i := range t.Partitions {
-		r, ok := b.replicas.all()[tiering.PartitionID{Topic: t.ID, Partition: int32(i)}]
-		if !ok {
-			return false, partition.ErrNotLeader
+	replicas := b.replicas.all()
+	return partition.AnyInBucket(ctx, len(t.Partitions), func(index int32) (*partition.Partition, error) {
+		if r, ok := replicas[tiering.PartitionID{Topic: t.ID, Partition: index}]; ok {
+			return r.Partition, nil
 		}
-		if there, err := r.InBucket(ctx); there || err != nil {
-			return there, err
-		}
-	}
-	return false, nil
+		return nil, partition.ErrNotLeader
+	})
 }
 
 func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *replica, before, after config.Topic, configs map[string]string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/broker/partition"
 	"github.com/varvelog/varve/segment"
 )
 
@@ -188,16 +189,7 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 
 // inBucket tells whether records of a topic are in the bucket.
 func (s *Server) inBucket(ctx context.Context, t *cluster.Topic) (bool, error) {
-	for i := range t.Partitions {
-		p, err := s.replica(t, int32(i))
-		if err != nil {
-			return false, err
-		}
-		if there, err := p.InBucket(ctx); there || err != nil {
-			return there, err
-		}
-	}
-	return false, nil
+	return partition.AnyInBucket(ctx, len(t.Partitions), func(index int32) (*partition.Partition, error) { return s.replica(t, index) })
 }
 
 func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool, next change) error {

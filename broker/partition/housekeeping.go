@@ -104,6 +104,20 @@ func (p *Partition) InBucket(ctx context.Context) (bool, error) {
 	return o.TieredEnd > o.LogStart, nil
 }
 
+// AnyInBucket is InBucket of a topic's partitions [0, n), up to the first that is, or error.
+func AnyInBucket(ctx context.Context, n int, of func(index int32) (*Partition, error)) (bool, error) {
+	for i := range n {
+		p, err := of(int32(i))
+		if err != nil {
+			return false, err
+		}
+		if there, err := p.InBucket(ctx); there || err != nil {
+			return there, err
+		}
+	}
+	return false, nil
+}
+
 func (p *Partition) leads() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
