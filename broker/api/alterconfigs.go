@@ -178,6 +178,13 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 	if err != nil {
 		return err
 	}
+	if before.RemoteStorage && !after.RemoteStorage { // what is looked for in the bucket may not come later
+		release, err := s.holdCopies(ctx, t)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := config.CheckTopicChange(before, after, func() (bool, error) { return s.inBucket(ctx, t) }); err != nil || validateOnly {
 		return err
 	}
@@ -185,6 +192,30 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 		return err
 	}
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())
+}
+
+// holdCopies is partition.HoldCopies of all partitions of a topic.
+func (s *Server) holdCopies(ctx context.Context, t *cluster.Topic) (release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, r := range held {
+			r()
+		}
+	}
+	for i := range t.Partitions {
+		p, err := s.replica(t, int32(i))
+		if err != nil {
+			release()
+			return nil, err
+		}
+		r, err := p.HoldCopies(ctx)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		held = append(held, r)
+	}
+	return release, nil
 }
 
 // inBucket tells whether records of a topic are in the bucket.

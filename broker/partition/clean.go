@@ -12,14 +12,21 @@ import (
 )
 
 // Compacted tells whether the log is to be compacted: not that of a tiered topic, nor one
-// of which a part is in the bucket only, where older records of its keys would outlive
-// their tombstones; nor one that has failed.
+// of which anything is in the bucket, where older records of its keys would outlive their
+// tombstones; nor one that has failed.
 func (p *Partition) Compacted() bool { return p.CompactedUnder(*p.config.Load()) }
 
 // CompactedUnder is Compacted under other settings.
 func (p *Partition) CompactedUnder(c config.Topic) bool {
+	if !c.CleanupCompact || c.RemoteStorage || p.log.Err() != nil {
+		return false
+	}
+	if p.remote == nil {
+		return true
+	}
 	o := p.log.Offsets()
-	return c.CleanupCompact && !c.RemoteStorage && o.LocalStart == o.LogStart && p.log.Err() == nil
+	copies := p.remote.Offsets()
+	return copies.Known && copies.End <= o.LogStart && o.LocalStart == o.LogStart
 }
 
 // Dirtiness says how much of the log is to be compacted, and whether that is due.

@@ -43,6 +43,11 @@ func (p *Partition) roll(roll func() error) error {
 // returns how many were committed. What has expired is not worth an upload, so it copies
 // nothing while Retain has sealed segments to delete that are not in the bucket.
 func (p *Partition) Copy(ctx context.Context) (int, error) {
+	release, err := p.HoldCopies(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	if !p.config.Load().RemoteStorage {
 		return 0, nil
 	}
@@ -68,6 +73,18 @@ func (p *Partition) Sweep(ctx context.Context) error {
 	}
 	_, err := p.remote.Sweep(ctx)
 	return remoteError(err)
+}
+
+// HoldCopies waits for the copy that is under way and keeps others from beginning until
+// release: whoever turns tiering off finds nothing in the bucket, and nothing comes
+// after, where it holds the copies until the partition has its new settings.
+func (p *Partition) HoldCopies(ctx context.Context) (release func(), err error) {
+	select {
+	case p.copying <- struct{}{}:
+		return func() { <-p.copying }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // SweepOrphans removes objects that nothing names.
@@ -160,9 +177,10 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) error {
 }
 
 // raiseLogStart raises the log start in both tiers, in the bucket first: a leader that
-// comes after cannot bring the records back (I29).
+// comes after cannot bring the records back (I29). A topic that is not tiered, and of
+// which the bucket never had anything, asks nothing of it, and expires while it is away.
 func (p *Partition) raiseLogStart(ctx context.Context, start int64) error {
-	if p.remote != nil {
+	if p.remote != nil && (p.config.Load().RemoteStorage || p.remote.Offsets().End > 0) {
 		if err := p.remote.Expire(ctx, start); err != nil {
 			return remoteError(err)
 		}

@@ -61,6 +61,7 @@ type Partition struct {
 	maxDecompressed int64
 	cleaned         func() int64
 	config          atomic.Pointer[config.Topic]
+	copying         chan struct{} // has one element while somebody holds copies
 
 	// writing is held by whoever moves the log's end or its roll, and around a change
 	// of leadership: no append is under way then.
@@ -102,7 +103,7 @@ func New(o Options) (*Partition, error) {
 	p := &Partition{
 		topic: o.Topic, id: o.ID, nodeID: o.NodeID, log: o.Log, remote: o.Remote, now: o.Now,
 		producerExpiry: o.ProducerExpiry, maxDecompressed: o.MaxDecompressed,
-		producers: producers{}, guards: guards{}, epoch: none, cleaned: o.Cleaned,
+		producers: producers{}, guards: guards{}, epoch: none, cleaned: o.Cleaned, copying: make(chan struct{}, 1),
 	}
 	if p.cleaned == nil {
 		p.cleaned = func() int64 { return 0 }

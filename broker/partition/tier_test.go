@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/broker/config"
@@ -76,9 +77,9 @@ func TestWhatWasCompactedIsNotCopied(t *testing.T) {
 	}
 }
 
-// TestWhatHasLeftTheDiskIsNotCompacted: a key's older record in the bucket would be read
-// again once its tombstone on disk had gone.
-func TestWhatHasLeftTheDiskIsNotCompacted(t *testing.T) {
+// TestWhatIsInTheBucketIsNotCompacted: a key's older record in the bucket would be read
+// again once its tombstone on disk had gone, or the disk itself.
+func TestWhatIsInTheBucketIsNotCompacted(t *testing.T) {
 	h := newHouse(t, tiered())
 	compacted := tiered()
 	compacted.CleanupCompact, compacted.RemoteStorage = true, false
@@ -89,6 +90,18 @@ func TestWhatHasLeftTheDiskIsNotCompacted(t *testing.T) {
 	if there, err := h.p.InBucket(t.Context()); there || err != nil || !h.p.CompactedUnder(compacted) {
 		t.Errorf("before any copy: in the bucket %v, %v", there, err)
 	}
+	whole := tiered()
+	whole.LocalRetentionBytes = -1
+	h.p.SetConfig(whole)
+	h.must(h.p.roll(h.p.log.Roll))
+	h.flush()
+	if n, err := h.p.Copy(t.Context()); n == 0 || err != nil {
+		t.Fatalf("copied %d, %v", n, err)
+	}
+	if o := h.p.Offsets(); o.LocalStart != o.LogStart || h.p.CompactedUnder(compacted) {
+		t.Errorf("with a copy in the bucket of what is on the disk: %+v, compacted %v", o, h.p.CompactedUnder(compacted))
+	}
+	h.p.SetConfig(tiered())
 	h.tier()
 	if there, err := h.p.InBucket(t.Context()); !there || err != nil || h.p.CompactedUnder(compacted) {
 		t.Errorf("with a part in the bucket only: in the bucket %v, %v, compacted %v", there, err, h.p.CompactedUnder(compacted))
@@ -229,11 +242,71 @@ func TestStoreUnreachableStopsNeitherProduceNorTailNorDeletesI20(t *testing.T) {
 	}
 }
 
+// TestStoreUnreachableDoesNotKeepWhatIsNotTiered: a disk would fill for want of a bucket
+// that the topic does not use.
+func TestStoreUnreachableDoesNotKeepWhatIsNotTiered(t *testing.T) {
+	h := newHouse(t, tiered()) // so that there is a bucket
+	c := tiered()
+	c.RemoteStorage, c.RetentionBytes = false, 8<<10
+	h.p.SetConfig(c)
+	h.fill(20)
+	h.bucket.SetHook(func(mem.Op, string) mem.Fault { return mem.Fault{Before: errors.New("store is down")} })
+	defer h.bucket.SetHook(nil)
+	if start, err := h.p.DeleteRecords(t.Context(), 50); start != 50 || err != nil {
+		t.Errorf("delete records: log start %d, %v", start, err)
+	}
+	h.must(h.p.Retain(t.Context(), h.now()))
+	start := h.p.Offsets().LogStart
+	if start <= 50 {
+		t.Errorf("nothing expired: log start %d", start)
+	}
+	h.restart()
+	if o := h.p.Offsets(); o.LogStart != start {
+		t.Errorf("log start %d after a restart, not %d", o.LogStart, start)
+	}
+}
+
 func (h *house) fillTail(n int) {
 	h.t.Helper()
 	for i := range n {
 		h.produce(plain(h.t, 10, h.clock.Load()+int64(i), 90))
 	}
+}
+
+// Who turns tiering off holds the copies until the partition knows.
+func TestHeldCopiesWaitAndAskAgainWhetherTheyAreWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, tiered())
+		h.fill(20)
+		h.must(h.p.roll(h.p.log.Roll))
+		h.flush()
+		release, err := h.p.HoldCopies(t.Context())
+		h.must(err)
+		copied := make(chan int)
+		go func() {
+			n, err := h.p.Copy(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			copied <- n
+		}()
+		synctest.Wait() // it stands before the hold
+		if there, err := h.p.InBucket(t.Context()); there || err != nil {
+			t.Errorf("while copies are held: in the bucket %v, %v", there, err)
+		}
+		impatient, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := h.p.HoldCopies(impatient); !errors.Is(err, context.Canceled) {
+			t.Errorf("a second hold: %v", err)
+		}
+		off := tiered()
+		off.RemoteStorage = false
+		h.p.SetConfig(off)
+		release()
+		if n := <-copied; n != 0 {
+			t.Errorf("%d segments were copied of a topic that is not tiered any more", n)
+		}
+	})
 }
 
 func TestFencedLeaderDeletesNothingI5(t *testing.T) {
