@@ -61,14 +61,16 @@ type Image struct {
 	brokers    []Broker                     // by id
 	configs    map[int32]map[string]string  // by broker id, DefaultConfigs
 	groups     map[string]map[string]string // configs by group
+	quotas     map[string]Quota             // by entity
+	scram      map[string]Credentials       // by user
 	topics     map[string]*Topic            // by name
 	ids        map[segment.TopicID]*Topic   // the same topics
 	list       *topicList                   // the same topics
 	deleting   []*Topic                     // by name
 
 	// edition numbers the images of one Store; the others are the editions that last
-	// changed topics, brokers and configs: to see at once what two images share.
-	edition, topicsAt, brokersAt, configsAt int64
+	// changed topics, brokers, configs and quotas: to see at once what two images share.
+	edition, topicsAt, brokersAt, configsAt, quotasAt int64
 }
 
 // topicList sorts topics when somebody asks, once for all images that share them.
@@ -152,6 +154,7 @@ type Delta struct {
 	Deleted []*Topic // as they were, by name
 	Brokers bool     // the set of brokers changed
 	Configs bool     // broker configs changed
+	Quotas  bool     // quotas changed
 }
 
 // since says what i has that the older image before had not; nil: nothing at all.
@@ -159,7 +162,7 @@ func (i *Image) since(before *Image) Delta {
 	if before == nil {
 		before = emptyImage("")
 	}
-	d := Delta{Brokers: i.brokersAt != before.brokersAt, Configs: i.configsAt != before.configsAt}
+	d := Delta{Brokers: i.brokersAt != before.brokersAt, Configs: i.configsAt != before.configsAt, Quotas: i.quotasAt != before.quotasAt}
 	if i.topicsAt == before.topicsAt {
 		return d
 	}
@@ -202,6 +205,9 @@ func (i *Image) adopt(before *Image) {
 	}
 	if maps.EqualFunc(i.configs, before.configs, maps.Equal) {
 		i.configs, i.configsAt = before.configs, before.configsAt
+	}
+	if maps.EqualFunc(i.quotas, before.quotas, Quota.equal) {
+		i.quotas, i.quotasAt = before.quotas, before.quotasAt
 	}
 }
 

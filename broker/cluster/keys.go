@@ -33,6 +33,8 @@ const (
 	partitionsRoot = imageRoot + "partitions/"
 	configsRoot    = imageRoot + "configs/"
 	groupsRoot     = imageRoot + "group-configs/"
+	quotasRoot     = imageRoot + "quotas/"
+	scramRoot      = imageRoot + "scram/"
 	stoppedRoot    = "/varve/stopped/"
 	tierRoot       = "/varve/tier/"
 

@@ -35,11 +35,13 @@ type state struct {
 	partitions map[segment.TopicID][]partitionState
 	configs    map[int32]map[string]string
 	groups     map[string]map[string]string // configs
+	quotas     map[string]Quota             // by entity
+	scram      map[string]Credentials       // by user
 
 	// What changed since the last image.
 	touched                                         map[segment.TopicID]struct{}
 	touchedDeleting, touchedBrokers, touchedConfigs bool
-	touchedGroups                                   bool
+	touchedGroups, touchedQuotas, touchedSCRAM      bool
 }
 
 // committedTopic is a topic key or a deleting key.
@@ -82,6 +84,8 @@ func newState(clusterID string) *state {
 		partitions: map[segment.TopicID][]partitionState{},
 		configs:    map[int32]map[string]string{},
 		groups:     map[string]map[string]string{},
+		quotas:     map[string]Quota{},
+		scram:      map[string]Credentials{},
 		touched:    map[segment.TopicID]struct{}{},
 	}
 }
@@ -150,6 +154,10 @@ func (s *state) put(kv *mvccpb.KeyValue) error {
 		return s.putConfigs(key, rest, kv)
 	case groupsRoot:
 		return s.putGroup(key, rest, kv)
+	case quotasRoot:
+		return s.putQuota(key, rest, kv)
+	case scramRoot:
+		return s.putSCRAM(key, rest, kv)
 	}
 	return nil
 }
@@ -319,6 +327,12 @@ func (s *state) remove(key string) error {
 	case groupsRoot:
 		delete(s.groups, rest)
 		s.touchedGroups = true
+	case quotasRoot:
+		delete(s.quotas, rest)
+		s.touchedQuotas = true
+	case scramRoot:
+		delete(s.scram, rest)
+		s.touchedSCRAM = true
 	}
 	if !ok {
 		return fmt.Errorf("%w: key %q", ErrCorrupt, key)
@@ -382,6 +396,12 @@ func (s *state) image(before *Image) (*Image, error) {
 	if s.touchedGroups {
 		i.groups = maps.Clone(s.groups)
 	}
+	if s.touchedQuotas {
+		i.quotas, i.quotasAt = maps.Clone(s.quotas), i.edition
+	}
+	if s.touchedSCRAM {
+		i.scram = maps.Clone(s.scram)
+	}
 	if err := s.imageTopics(&i); err != nil {
 		return nil, err
 	}
@@ -398,7 +418,7 @@ func (s *state) image(before *Image) (*Image, error) {
 	}
 	clear(s.touched)
 	s.touchedBrokers, s.touchedConfigs, s.touchedDeleting = false, false, false
-	s.touchedGroups = false
+	s.touchedGroups, s.touchedQuotas, s.touchedSCRAM = false, false, false
 	return &i, nil
 }
 

@@ -341,6 +341,9 @@ func describe(d Delta) string {
 	if d.Configs {
 		s += " configs"
 	}
+	if d.Quotas {
+		s += " quotas"
+	}
 	return s
 }
 
@@ -433,6 +436,7 @@ func TestNextReturnsEveryRevision(t *testing.T) {
 		changes := map[string]func() error{
 			"group configs": func() error { return n.SetGroupConfigs(ctx, "g", nil, map[string]string{"a": "1"}) },
 			"features":      func() error { return n.SetFeatures(ctx, nil, map[string]int16{"f": 1}) },
+			"credentials":   func() error { return n.SetCredentials(ctx, "u", nil, Credentials{"SCRAM-SHA-256": {Iterations: 4096}}) },
 		}
 		for name, change := range changes {
 			before := n.Image()
