@@ -108,6 +108,7 @@ func (c *conn) start(f frame) error {
 		CorrelationID: h.correlationID,
 		ClientID:      c.clientID,
 		Body:          f.bytes[h.size:],
+		Size:          len(f.bytes),
 		Conn:          &c.info,
 	}
 	counters := &c.server.counters

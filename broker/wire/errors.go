@@ -23,6 +23,7 @@ var (
 	ErrShutdown        = errors.New("broker is shutting down")
 	errTooMany         = errors.New("too many connections")
 	errTooManyPerIP    = errors.New("too many connections from this address")
+	errTooFastPerIP    = errors.New("too many new connections from this address for its quota")
 	errHandler         = errors.New("handler")
 	errPeer            = errors.New("closed by the peer")
 	errConnectionError = errors.New("connection error")
@@ -48,6 +49,7 @@ var reasons = [...]reason{
 	{"shutdown", ErrShutdown},
 	{"too_many", errTooMany},
 	{"too_many_per_ip", errTooManyPerIP},
+	{"quota_per_ip", errTooFastPerIP},
 	{"handler", errHandler},
 	{"peer", errPeer},
 	{"error", errConnectionError},

@@ -48,9 +48,10 @@ type frameReader struct {
 	options  *Options
 	budget   *budget
 	counters *counters
-	stopping atomic.Bool           // no further frame is wanted
-	busy     func() time.Time      // last moment at which the connection was in use
-	readIn   func(fd uintptr) bool // raw's callback, made once
+	stopping atomic.Bool                                  // no further frame is wanted
+	busy     func() time.Time                             // last moment at which the connection was in use
+	hold     func(context.Context) (held bool, err error) // waits while no request is to be read; nil: never
+	readIn   func(fd uintptr) bool                        // raw's callback, made once
 	readErr  error
 
 	in         []byte // of the pool, nil while empty
@@ -71,9 +72,10 @@ func newFrameReader(c net.Conn, o *Options, b *budget, n *counters) *frameReader
 	return f
 }
 
-// next reads one frame. It returns io.EOF between frames, io.ErrUnexpectedEOF within
-// one, ErrFrameSize, ErrTLS, ErrHTTP, ErrIdle, ErrSlowFrame, ErrShutdown after stop, or
-// the socket's error. The frame is the caller's to release.
+// next reads one frame, once hold lets it: before that only what was read ahead is in
+// memory. It returns io.EOF between frames, io.ErrUnexpectedEOF within one, ErrFrameSize,
+// ErrTLS, ErrHTTP, ErrIdle, ErrSlowFrame, ErrShutdown after stop, or the socket's error. The
+// frame is the caller's to release.
 func (f *frameReader) next(ctx context.Context) (frame, error) {
 	var began time.Time // of a frame whose first bytes came without the rest
 	for f.end-f.start < 4 {
@@ -82,6 +84,15 @@ func (f *frameReader) next(ctx context.Context) (frame, error) {
 		}
 		if err := f.fill(began, f.end-f.start); err != nil {
 			return frame{}, err
+		}
+	}
+	if f.hold != nil {
+		held, err := f.hold(ctx)
+		if err != nil {
+			return frame{}, err
+		}
+		if held {
+			began = time.Time{} // the wait was ours
 		}
 	}
 	prefix := f.in[f.start : f.start+4]

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,6 +37,11 @@ type Options struct {
 	MaxConnectionsPerIP int
 	MaxConnectionRate   int
 
+	// AdmitConnection returns 0 where an address may have one more connection now;
+	// otherwise the connection is closed after the time that it returns, at most a few
+	// seconds (KIP-612). nil: it always may.
+	AdmitConnection func(remote net.Addr) time.Duration
+
 	// SendBuffer and ReceiveBuffer are socket.send.buffer.bytes and
 	// socket.receive.buffer.bytes; 0 or -1 leaves them to the system, which tunes them.
 	SendBuffer, ReceiveBuffer int
@@ -64,6 +70,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxConnections, min(20_000, maxDescriptors()*8/10))
 	setDefault(&o.MaxConnectionsPerIP, 1000)
 	setDefault(&o.MaxConnectionRate, 200)
+	if o.AdmitConnection == nil {
+		o.AdmitConnection = func(net.Addr) time.Duration { return 0 }
+	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // Request is one request as it came. Body is valid until the Response was written or
@@ -14,6 +15,7 @@ type Request struct {
 	CorrelationID int32
 	ClientID      string // "" when null
 	Body          []byte // what follows the header
+	Size          int    // bytes of header and body
 	Conn          *Conn
 
 	// Ready may be set by Start: a channel that is closed when Pending will not wait any
@@ -44,6 +46,47 @@ type Conn struct {
 	Session any // what the handler keeps with the connection
 
 	software atomic.Pointer[[2]string]
+	muted    atomic.Pointer[time.Time] // until when; nil: not
+}
+
+// Mute keeps further requests from being read for d, so that the client cannot go on
+// though it was told to wait (KIP-219). The longest wait counts. Any goroutine may call it.
+func (c *Conn) Mute(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	until := time.Now().Add(d)
+	for {
+		old := c.muted.Load()
+		if old != nil && !old.Before(until) || c.muted.CompareAndSwap(old, &until) {
+			return
+		}
+	}
+}
+
+// hold waits until the connection is not muted. It returns ErrShutdown when the server
+// stops first, and ctx's error when the connection ends.
+func (c *Conn) hold(ctx context.Context) (held bool, err error) {
+	for until := c.muted.Load(); until != nil; until = c.muted.Load() {
+		left := time.Until(*until)
+		if left <= 0 {
+			return held, nil
+		}
+		held = true
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-c.Stopping:
+			err = ErrShutdown
+		case <-ctx.Done():
+			err = net.ErrClosed // the reason is known already
+		}
+		timer.Stop()
+		if err != nil {
+			return held, err
+		}
+	}
+	return held, nil
 }
 
 // SetSoftware remembers the client's software, as ApiVersions v3 and later name it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"syscall"
@@ -160,6 +161,11 @@ func (s *Server) accept(ctx context.Context, l Listener, serving *sync.WaitGroup
 			socket.Close() // refused; nothing was written
 			continue
 		}
+		if wait := s.options.AdmitConnection(socket.RemoteAddr()); wait > 0 {
+			s.closed(socket, errTooFastPerIP)
+			s.turnAway(ctx, socket, ip, wait, serving)
+			continue
+		}
 		s.counters.connections.Add(1)
 		serving.Go(func() {
 			c := s.newConn(l.Name, socket)
@@ -176,6 +182,22 @@ func (s *Server) accept(ctx context.Context, l Listener, serving *sync.WaitGroup
 			s.counters.connections.Add(-1)
 		})
 	}
+}
+
+// turnAway closes a connection after wait, or when ctx ends. It is counted as one of its
+// address until then: whoever tries again at once does so more slowly (KIP-612).
+func (s *Server) turnAway(ctx context.Context, socket net.Conn, ip netip.Addr, wait time.Duration, serving *sync.WaitGroup) {
+	serving.Add(1)
+	end := sync.OnceFunc(func() {
+		socket.Close() // nothing was written
+		s.limits.leave(ip)
+		serving.Done()
+	})
+	forget := context.AfterFunc(ctx, end)
+	time.AfterFunc(wait, func() {
+		forget()
+		end()
+	})
 }
 
 // sleep waits for d or the end of ctx.
@@ -206,7 +228,7 @@ func (s *Server) newConn(listener string, socket net.Conn) *conn {
 		writer:   newWriter(socket, &s.options, &s.counters),
 	}
 	c.context, c.cancel = context.WithCancelCause(context.Background())
-	c.frames.busy = c.busySince
+	c.frames.busy, c.frames.hold = c.busySince, c.info.hold
 	c.active.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	defer s.mu.Unlock()
