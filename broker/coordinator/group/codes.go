@@ -24,5 +24,6 @@ var (
 	staleMemberEpoch          = kerr.StaleMemberEpoch.Code
 	unreleasedInstanceID      = kerr.UnreleasedInstanceID.Code
 	unsupportedAssignor       = kerr.UnsupportedAssignor.Code
+	streamsInvalidTopology    = kerr.StreamsInvalidTopology.Code
 	invalidRegularExpression  = kerr.InvalidRegularExpression.Code
 )

@@ -45,13 +45,20 @@ type stateKey struct {
 }
 
 func (k stateKey) named() bool {
-	return k.kind == keyMember || k.kind == keyTarget || k.kind == keyCurrent || k.kind == keyRegex
+	switch k.kind {
+	case keyMember, keyTarget, keyCurrent, keyRegex, keyStreamsMember, keyStreamsTarget, keyStreamsCurrent:
+		return true
+	}
+	return false
 }
 
 // rank orders records of which a crash may cut off the last: what a group has comes
 // before the epoch of its target, and that before what members do with it.
 func (k stateKey) rank() int {
-	return slices.Index([]int16{keyMember, keyRegex, keyEpoch, keyTarget, keyTargetEpoch, keyCurrent}, k.kind)
+	return slices.Index([]int16{
+		keyMember, keyRegex, keyEpoch, keyTarget, keyTargetEpoch, keyCurrent,
+		keyStreamsMember, keyStreamsTopology, keyStreamsEpoch, keyStreamsTarget, keyStreamsTargetEpoch, keyStreamsCurrent,
+	}, k.kind)
 }
 
 func (k stateKey) append(group string) []byte {
@@ -69,9 +76,6 @@ func appendKeyString(p []byte, s string) []byte {
 
 // value is what a state says under a key, nil: nothing.
 func (s *consumerState) value(k stateKey) []byte {
-	if s == nil {
-		return nil
-	}
 	switch k.kind {
 	case keyEpoch:
 		return s.epochValue()
@@ -170,8 +174,23 @@ func goneKeys(s *consumerState) (keys []stateKey) {
 	return append(keys, stateKey{kind: keyEpoch})
 }
 
-// records are those of the keys as the state has them; what it has not is removed.
-func (s *consumerState) records(now int64, group string, keys []stateKey) []batch.Record {
+// stored is a state as its records have it.
+type stored interface {
+	value(k stateKey) []byte // nil: nothing
+	has(member string) bool
+}
+
+// nothing is the state of a group that is not there.
+type nothing struct{}
+
+func (nothing) value(stateKey) []byte { return nil }
+func (nothing) has(string) bool       { return false }
+
+// has reports whether there is a member of that id.
+func (s *consumerState) has(member string) bool { return s.members[member] != nil }
+
+// recordsOf are those of the keys as the state has them; what it has not is removed.
+func recordsOf(s stored, now int64, group string, keys []stateKey) []batch.Record {
 	records := make([]batch.Record, len(keys))
 	for i, k := range keys {
 		records[i] = record(now, k.append(group), s.value(k))

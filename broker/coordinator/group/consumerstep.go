@@ -249,7 +249,7 @@ func (p *consumerStep) finish(out *Output, undo *classicGroup, extra []batch.Rec
 	}
 	after.keys = keys
 	c.last = after
-	out.append(append(extra, p.state.records(p.now, g.id, keys)...), after)
+	out.append(append(extra, recordsOf(p.state, p.now, g.id, keys)...), after)
 }
 
 // doubt notes that nobody knows what the log has under the keys.
@@ -264,12 +264,12 @@ func (g *Group) doubt(keys []stateKey) {
 
 // recall returns the keys with those that are doubtful, which are so no longer: they
 // are written as s has them.
-func (g *Group) recall(s *consumerState, keys []stateKey) []stateKey {
+func (g *Group) recall(s stored, keys []stateKey) []stateKey {
 	if len(g.doubtful) == 0 {
 		return keys
 	}
 	g.doubt(keys)
-	gone := func(k stateKey) bool { return k.named() && k.kind != keyRegex && s.members[k.name] == nil }
+	gone := func(k stateKey) bool { return k.named() && k.kind != keyRegex && !s.has(k.name) }
 	all := slices.SortedFunc(maps.Keys(g.doubtful), func(a, b stateKey) int {
 		switch {
 		case gone(a) && gone(b):

@@ -22,7 +22,7 @@ func (g *Group) makeConsumer(join bool) (*upgrade, *Refusal) {
 	switch {
 	case g.consumer != nil:
 		return nil, nil
-	case !join:
+	case !join || g.modern():
 		return nil, refuse(groupIDNotFound, "Group %s is not a consumer group.", g.id)
 	case g.state == Empty:
 		g.consumer = newConsumerGroup()
@@ -137,7 +137,7 @@ func (p *consumerStep) allClassic() bool {
 // downgrade makes the group one of the classic protocol, with the members that the step
 // has left, and has them rebalance.
 func (g *Group) downgrade(p *consumerStep, answers []answer, out *Output) {
-	keys, records := g.consumerTombstones(p.now)
+	keys, records := g.modernTombstones(p.now)
 	s := p.state
 	g.consumer = nil
 	g.classicGroup = newClassicGroup(p.now)
@@ -175,23 +175,30 @@ func (a *afterDowngrade) appended(g *Group, _ int64, code int16, out *Output) {
 	(&afterConsumer{answers: a.answers}).reply(code, out)
 }
 
-// endConsumer makes an empty group of the consumer protocol one of the classic.
-func (g *Group) endConsumer(now int64, out *Output) {
-	keys, records := g.consumerTombstones(now)
-	g.consumer = nil
+// endModern makes an empty group of a later protocol one of the classic.
+func (g *Group) endModern(now int64, out *Output) {
+	keys, records := g.modernTombstones(now)
+	g.consumer, g.streams = nil, nil
 	g.classicGroup = newClassicGroup(now)
 	out.append(records, &afterDowngrade{keys: keys})
 }
 
-// consumerTombstones remove all records that the log may have of the group of the
-// consumer protocol.
-func (g *Group) consumerTombstones(now int64) ([]stateKey, []batch.Record) {
-	var keys []stateKey
-	if g.consumer != nil {
-		keys = goneKeys(g.consumer.state)
+// modernKeys are the keys of all records of a group of a later protocol.
+func (g *Group) modernKeys() []stateKey {
+	switch {
+	case g.consumer != nil:
+		return goneKeys(g.consumer.state)
+	case g.streams != nil:
+		return g.streams.state.goneKeys()
 	}
-	keys = g.recall(newConsumerState(), keys)
-	return keys, (*consumerState)(nil).records(now, g.id, keys)
+	return nil
+}
+
+// modernTombstones remove all records that the log may have of the group of a later
+// protocol.
+func (g *Group) modernTombstones(now int64) ([]stateKey, []batch.Record) {
+	keys := g.recall(nothing{}, g.modernKeys())
+	return keys, recordsOf(nothing{}, now, g.id, keys)
 }
 
 // The metadata and the assignment of Kafka's consumers in the classic protocol:

@@ -18,7 +18,7 @@ func (g *Group) DeleteOffsets(now int64, t Ticket, r *kmsg.OffsetDeleteRequest) 
 	case g.state == Dead:
 		out.reply(t, DeleteOffsetsError(r, groupIDNotFound))
 		return out
-	case g.consumer == nil && g.state != Empty && g.protocolType != consumerProtocol:
+	case !g.modern() && g.state != Empty && g.protocolType != consumerProtocol:
 		out.reply(t, DeleteOffsetsError(r, nonEmptyGroup))
 		return out
 	}
@@ -81,15 +81,26 @@ func (g *Group) Delete(now int64, t Ticket) Output {
 
 // empty reports whether nobody is in the group, of either protocol.
 func (g *Group) empty() bool {
-	return g.state == Empty && (g.consumer == nil || len(g.consumer.state.members) == 0)
+	return g.state == Empty && g.modernMembers() == 0
+}
+
+// modernMembers counts the members of a group of a later protocol.
+func (g *Group) modernMembers() int {
+	switch {
+	case g.consumer != nil:
+		return len(g.consumer.state.members)
+	case g.streams != nil:
+		return len(g.streams.state.members)
+	}
+	return 0
 }
 
 // bury writes the tombstones of all the group's records.
 func (g *Group) bury(now int64, t Ticket, out *Output) {
 	records := g.tombstones(now, g.everyOffset())
-	_, gone := g.consumerTombstones(now)
+	_, gone := g.modernTombstones(now)
 	records = append(records, gone...)
-	if g.consumer == nil {
+	if !g.modern() {
 		records = append(records, record(now, g.metadataKey(), nil))
 	}
 	after := afterBury{ticket: t, since: g.since}
@@ -108,8 +119,8 @@ func (a afterBury) appended(g *Group, _ int64, code int16, out *Output) {
 		g.deleted = true
 	} else {
 		g.state, g.since = Empty, a.since
-		if g.consumer != nil {
-			g.doubt(goneKeys(g.consumer.state))
+		if keys := g.modernKeys(); keys != nil {
+			g.doubt(keys)
 		}
 	}
 	out.code(a.ticket, code)
@@ -267,8 +278,11 @@ func (s subscription) has(topic string) bool {
 // subscription reads the members' metadata where they use Kafka's own consumer
 // protocol; any version begins like version 0.
 func (g *Group) subscription() subscription {
-	if g.consumer != nil {
+	switch {
+	case g.consumer != nil:
 		return subscription{known: true, topics: g.consumer.state.subscribed()}
+	case g.streams != nil:
+		return subscription{known: true, topics: g.streams.subscribed()}
 	}
 	if g.protocolType != consumerProtocol {
 		return subscription{}

@@ -6,18 +6,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What ListGroups calls groups of the two protocols (KIP-848).
+// What ListGroups calls groups of the protocols (KIP-848, KIP-1071).
 const (
 	typeClassic  = "classic"
 	typeConsumer = "consumer"
+	typeStreams  = "streams"
 )
 
 // Describe answers DescribeGroups for the group. Subscriptions are shown once the
 // group is stable: before that its protocol may not be chosen.
 //
-// A group of the consumer protocol is described by ConsumerGroupDescribe.
+// A group of a later protocol is described by that protocol's own request.
 func (g *Group) Describe(version int16) kmsg.DescribeGroupsResponseGroup {
-	if g.consumer != nil {
+	if g.modern() {
 		d := DescribeUnknown(version, g.id)
 		if version >= 6 {
 			message := "Group " + g.id + " is not a classic group."
@@ -72,6 +73,12 @@ func (g *Group) Listed() kmsg.ListGroupsResponseGroup {
 		l.ProtocolType, l.GroupType = consumerProtocol, typeConsumer
 		if g.state != Dead {
 			l.GroupState = g.consumer.state.state()
+		}
+	}
+	if g.streams != nil {
+		l.ProtocolType, l.GroupType = streamsProtocol, typeStreams
+		if g.state != Dead {
+			l.GroupState = g.streams.state.state()
 		}
 	}
 	return l

@@ -16,12 +16,16 @@ type Limits struct {
 	// Consumer is the settings of a group of the consumer protocol, and Metadata the
 	// topics, each as of now.
 	Consumer func(groupID string) Settings
+	Streams  func(groupID string) StreamsSettings // likewise, of the streams protocol
 	Metadata func() Metadata
 }
 
 const (
 	// consumerProtocol is the protocol type whose subscriptions we can read.
 	consumerProtocol = "consumer"
+
+	// streamsProtocol is what groups of the streams protocol are listed under.
+	streamsProtocol = "streams"
 
 	// newMemberJoinTimeout is how long a new member may wait for its first generation.
 	// It has no member id yet to send heartbeats with, and nobody notices when it goes
@@ -48,8 +52,9 @@ type Group struct {
 	limits *Limits
 
 	classicGroup
-	consumer *consumerGroup // nil: the group is of the classic protocol
-	// doubtful are keys of the consumer protocol whose record may or may not be in the
+	consumer *consumerGroup // nil: the group is not of the consumer protocol
+	streams  *streamsGroup  // nil: nor of the streams protocol
+	// doubtful are keys of the later protocols whose record may or may not be in the
 	// log since an append failed. The next append writes them as the state has them.
 	doubtful map[stateKey]struct{}
 	deleted  bool // the tombstones are committed
@@ -60,8 +65,8 @@ type Group struct {
 	order    int64                               // of the last commit, see Offset.record
 }
 
-// classicGroup is a group of the classic protocol. In one of the consumer protocol it
-// is Empty, or Dead.
+// classicGroup is a group of the classic protocol. In one of a later protocol it is
+// Empty, or Dead.
 type classicGroup struct {
 	state, previous State
 	since           int64 // when state was entered; -1: not known (records before Kafka 2.1)
@@ -117,9 +122,12 @@ func (g *Group) Generation() int32 { return g.generation }
 // Gone reports whether the group can be forgotten: it was deleted, or nothing of it
 // was ever stored and nobody is in it.
 func (g *Group) Gone() bool {
-	return g.deleted || g.consumer == nil && g.doubtful == nil && g.state == Empty && !g.persisted && len(g.pending) == 0 &&
+	return g.deleted || !g.modern() && g.doubtful == nil && g.state == Empty && !g.persisted && len(g.pending) == 0 &&
 		len(g.offsets) == 0 && len(g.inflight) == 0 && len(g.txn) == 0
 }
+
+// modern reports whether the group is of a later protocol than the classic one.
+func (g *Group) modern() bool { return g.consumer != nil || g.streams != nil }
 
 func (g *Group) transition(now int64, to State) {
 	g.previous, g.state, g.since = g.state, to, now

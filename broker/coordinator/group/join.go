@@ -19,8 +19,10 @@ func (g *Group) Join(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGr
 		fail(r.MemberID, invalidRequest)
 	case g.consumer != nil && len(g.consumer.state.members) > 0:
 		g.joinConsumer(now, t, c, fresh, r, &out)
-	case g.consumer != nil:
-		g.endConsumer(now, &out)
+	case g.modernMembers() > 0:
+		fail("", inconsistentGroupProtocol)
+	case g.modern():
+		g.endModern(now, &out)
 		g.joinClassic(now, t, c, fresh, r, &out)
 	default:
 		g.joinClassic(now, t, c, fresh, r, &out)

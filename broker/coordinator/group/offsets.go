@@ -51,8 +51,8 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 	var out Output
 	code := g.validateCommit(r)
 	var fenced func(tp topicPartition, id TopicID) int16
-	if g.consumer != nil && g.state != Dead {
-		fenced, code = g.consumer.validateCommit(r, g.limits.metadata())
+	if g.modern() && g.state != Dead {
+		fenced, code = g.validateModern(r)
 	}
 	if code != 0 {
 		out.reply(t, CommitError(r, code))
@@ -133,6 +133,15 @@ func newOffset(now int64, r *kmsg.OffsetCommitRequest, t *kmsg.OffsetCommitReque
 		v.ExpireTime = now + r.RetentionTimeMillis
 	}
 	return v
+}
+
+// validateModern is validateCommit for a group of a later protocol. fenced, where it is not
+// nil, is to be asked of each partition.
+func (g *Group) validateModern(r *kmsg.OffsetCommitRequest) (fenced func(topicPartition, TopicID) int16, code int16) {
+	if g.streams != nil {
+		return g.streams.validateCommit(r)
+	}
+	return g.consumer.validateCommit(r, g.limits.metadata())
 }
 
 func (g *Group) validateCommit(r *kmsg.OffsetCommitRequest) int16 {

@@ -20,6 +20,7 @@ type Reply struct {
 	Ticket   Ticket
 	Response kmsg.Response // nil where the answer is Code alone
 	Code     int16
+	Missing  []NewTopic // internal topics that a streams group waits for
 }
 
 // Append is records to write. When they are committed, or can no longer be, the

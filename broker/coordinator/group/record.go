@@ -113,7 +113,7 @@ func (g *Group) metadataValue(assignments map[string][]byte) []byte {
 }
 
 // key is a key of ours: of an offset, of a group of the classic protocol where metadata
-// is set, or of one of the consumer protocol where state has a kind.
+// is set, or of one of a later protocol where state has a kind.
 type key struct {
 	group    string
 	metadata bool
@@ -140,7 +140,8 @@ func decodeKey(p []byte) (k key, ok bool, err error) {
 			return key{}, false, fmt.Errorf("%w: group key: %w", ErrRecord, err)
 		}
 		return key{group: v.Group, metadata: true}, true, nil
-	case keyEpoch, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex:
+	case keyEpoch, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex,
+		keyStreamsEpoch, keyStreamsMember, keyStreamsTargetEpoch, keyStreamsTarget, keyStreamsCurrent, keyStreamsTopology:
 		k, err := decodeStateKey(kind, p[2:])
 		return k, err == nil, err
 	}

@@ -24,7 +24,10 @@ func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error
 	if k.metadata {
 		return p.metadata(k.group, value)
 	}
-	if k.state.kind != 0 {
+	switch {
+	case k.state.streams():
+		return p.streams(k, value)
+	case k.state.kind != 0:
 		return p.consumer(k, value)
 	}
 	if value == nil {
@@ -75,6 +78,23 @@ func (p *Replay) consumer(k key, value []byte) error {
 	return g.consumer.state.replay(k.state, value)
 }
 
+// streams applies a record of a group of the streams protocol.
+func (p *Replay) streams(k key, value []byte) error {
+	g := p.groups[k.group]
+	if value == nil && (g == nil || g.streams == nil) {
+		return nil
+	}
+	g = p.group(k.group)
+	if g.streams == nil {
+		g.streams = newStreamsGroup()
+	}
+	if value == nil && k.state.kind == keyStreamsEpoch { // of a group that has no member left
+		g.streams = nil
+		return nil
+	}
+	return g.streams.state.replay(k.state, value)
+}
+
 // loaded makes a state of records the group's. Members of whom there is only a part
 // are none: the rest of them was removed.
 func (c *consumerGroup) loaded(now, session int64) {
@@ -104,6 +124,9 @@ func (p *Replay) Groups(now int64) map[string]*Group {
 	for id, g := range p.groups {
 		if g.consumer != nil {
 			g.consumer.loaded(now, p.limits.settings(id).SessionTimeout)
+		}
+		if g.streams != nil {
+			g.streams.loaded(now, p.limits.streamsSettings(id).SessionTimeout)
 		}
 		for _, m := range g.inOrder() {
 			g.extend(m, now+int64(m.sessionTimeout))
@@ -140,7 +163,7 @@ func (p *Replay) metadata(id string, value []byte) error {
 	g := New(before.id, p.limits, -1)
 	g.offsets, g.txn, g.order = before.offsets, before.txn, before.order
 	if value == nil {
-		g.consumer = before.consumer // what an upgrade removes is the classic group
+		g.consumer, g.streams = before.consumer, before.streams // what an upgrade removes is the classic group
 	} else {
 		v, err := decodeMetadata(value)
 		if err != nil {

@@ -64,12 +64,23 @@ func (g *Group) Next() int64 {
 	if len(g.sessions) > 0 && (next == 0 || g.sessions[0].at < next) {
 		next = g.sessions[0].at
 	}
-	if g.consumer != nil {
-		if at := g.consumer.timers.next(); at != 0 && (next == 0 || at < next) {
+	if t := g.modernTimers(); t != nil {
+		if at := t.next(); at != 0 && (next == 0 || at < next) {
 			next = at
 		}
 	}
 	return next
+}
+
+// modernTimers are those of a group of a later protocol, nil: it is not one.
+func (g *Group) modernTimers() *timers {
+	switch {
+	case g.consumer != nil:
+		return &g.consumer.timers
+	case g.streams != nil:
+		return &g.streams.timers
+	}
+	return nil
 }
 
 // Expire does what is due at now: it ends join phases, removes members that have not
@@ -77,6 +88,7 @@ func (g *Group) Next() int64 {
 func (g *Group) Expire(now int64) Output {
 	var out Output
 	g.expireConsumer(now, &out)
+	g.expireStreams(now, &out)
 	if g.joinAt != 0 && g.joinAt <= now {
 		g.joinTimeout(now, &out)
 	}

@@ -11,6 +11,7 @@ const (
 	joinTimer                       // a classic member has not joined again
 	syncTimer                       // a classic member has not synced
 	assignTimer                     // the next assignment may be made; of the group
+	delayTimer                      // a new group has waited for more members; of the group
 )
 
 type timerKey struct {
@@ -50,6 +51,12 @@ func (t *timers) setIfAbsent(key timerKey, at int64) {
 	if _, running := t.due[key]; !running {
 		t.set(key, at)
 	}
+}
+
+// runs reports whether a timer is set.
+func (t *timers) runs(key timerKey) bool {
+	_, running := t.due[key]
+	return running
 }
 
 func (t *timers) stop(key timerKey) { delete(t.due, key) }

@@ -37,8 +37,8 @@ func (g *Group) validateTransaction(r *kmsg.OffsetCommitRequest) (fenced func(to
 		return nil, coordinatorNotAvailable
 	case anonymous:
 		return nil, 0
-	case g.consumer != nil:
-		return g.consumer.validateCommit(r, g.limits.metadata())
+	case g.modern():
+		return g.validateModern(r)
 	case r.Generation < 0 && g.state == Empty:
 		return nil, 0
 	}
