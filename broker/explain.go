@@ -210,7 +210,11 @@ func (x explainer) steps(s partition.Explained, c *CompactionState) []Step {
 	if s.Copy != "" && s.Copy != tiering.Copied {
 		steps = append(steps, x.copy(s))
 	}
-	expire, expires := x.limit(retention.Expire, s.Expiry)
+	goes := retention.Expire
+	if s.Action == retention.Withdraw {
+		goes = retention.Withdraw
+	}
+	expire, expires := x.limit(goes, s.Expiry)
 	trim, trims := x.limit(retention.Trim, s.Trim)
 	if first, _ := s.Reason.Next(); trims && first != retention.Expire {
 		steps = append(steps, trim)
@@ -346,7 +350,7 @@ func (r *Rehearsal) fill(ctx context.Context, b *Broker, p *replica, before, aft
 	changed.Effects = append(changed.Effects, b.compacts(p, after)...)
 	for _, e := range changed.Effects {
 		touched := Touched{
-			Base: e.Base, Next: e.Next, Size: e.Size, Action: e.Action, Bucket: e.Action == partition.Copy || e.Action == retention.Expire && e.Tiered,
+			Base: e.Base, Next: e.Next, Size: e.Size, Action: e.Action, Bucket: e.Action == partition.Copy || e.Action == retention.Withdraw || e.Action == retention.Expire && e.Tiered,
 			Anyway: slices.ContainsFunc(anyway.Effects, func(o retention.Effect) bool { return o.Base == e.Base && o.Action == e.Action }),
 		}
 		if e.By != retention.ByLogStart {

@@ -67,7 +67,7 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 		TieredEnd: o.TieredEnd, HighWatermark: o.HighWatermark, End: o.End,
 		LocalBytes: local, RemoteBytes: max(0, remote), Damaged: []DamagedObject{}, Segments: []TieredSegment{},
 	}
-	if !r.Config().RemoteStorage && o.TieredEnd <= o.LogStart {
+	if !r.Config().RemoteStorage && o.TieredEnd <= 0 {
 		s.TieredEnd = -1 // it has a remote log, but nothing was ever copied there
 		return s
 	}

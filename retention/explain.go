@@ -81,7 +81,7 @@ func Settle(p Policy, s State) ([]Effect, State) {
 		d = Plan(p, s)
 	}
 	for i, r := range d.Reasons {
-		if r.Action == Expire || r.Action == Trim {
+		if r.Action == Expire || r.Action == Trim || r.Action == Withdraw {
 			_, v := r.Next()
 			x := s.Segments[i]
 			effects = append(effects, Effect{x.Base, x.Next, x.Size, x.Tiered, r.Action, v.By})
@@ -110,8 +110,12 @@ func (s State) after(d Decision) State {
 		case x.Sealed && x.Next <= d.LocalStart:
 			x.Local = false
 		}
+		x.Tiered = x.Tiered && !d.Withdraw
 		kept = append(kept, x)
 	}
 	s.Segments, s.LogStart, s.LocalStart = kept, d.LogStart, d.LocalStart
+	if d.Withdraw {
+		s.TieredEnd = d.LogStart
+	}
 	return s
 }

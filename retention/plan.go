@@ -8,18 +8,37 @@ func Plan(p Policy, s State) Decision {
 	for i, x := range s.Segments {
 		d.Reasons[i] = Reason{Base: x.Base, Action: Keep}
 	}
-	if p.Tiered && !s.RemoteKnown {
+	if (p.Tiered || p.Withdraw) && !s.RemoteKnown {
 		for i := range d.Reasons {
 			d.Reasons[i].Expiry.Held = HeldRemote
 		}
 		return d
 	}
 	first := p.expire(&d, s)
+	if p.Withdraw {
+		withdraw(&d, s, first)
+	}
 	d.LocalStart = max(d.LocalStart, d.LogStart)
 	if p.Tiered {
 		p.trim(&d, s, first)
 	}
 	return d
+}
+
+// withdraw lets go of what is in the bucket, and so of the records from first on that are
+// nowhere else (KIP-950).
+func withdraw(d *Decision, s State, first int) {
+	for i := first; i < len(s.Segments); i++ {
+		x, r := s.Segments[i], &d.Reasons[i]
+		if !x.Tiered {
+			continue
+		}
+		d.Withdraw, d.LogStart = true, max(d.LogStart, s.LocalStart)
+		r.Action, r.Expiry = Withdraw, Verdict{Due: true, By: keyWithdraw, Room: Unlimited}
+		if !x.Local {
+			r.Action = Expire
+		}
+	}
 }
 
 // limit is a pair of limits with the keys that set them.

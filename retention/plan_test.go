@@ -76,6 +76,15 @@ func TestPlan(t *testing.T) {
 			tiered: 3, logStart: 10, localStart: 10, firstAction: Expire, firstSetting: keyBytes},
 		{name: "never trims the active segment", policy: Policy{Delete: true, Ms: none, Bytes: none, LocalMs: 0, LocalBytes: 0, Tiered: true},
 			tiered: 3, localStart: 30, firstAction: Trim, firstSetting: keyLocalMs},
+		{name: "KIP-950 withdraws what is on the disk, too, and keeps it there", policy: Policy{Delete: true, Ms: none, Bytes: none, Withdraw: true},
+			tiered: 2, firstAction: Withdraw, firstSetting: keyWithdraw},
+		{name: "KIP-950 lets go of what is in the bucket only", policy: Policy{Delete: true, Ms: none, Bytes: none, Withdraw: true},
+			tiered: 2, edit: func(s *State) { s.Segments[0].Local, s.LocalStart = false, 10 },
+			logStart: 10, localStart: 10, firstAction: Expire, firstSetting: keyWithdraw},
+		{name: "KIP-950 withdraws nothing where nothing is in the bucket", policy: Policy{Delete: true, Ms: none, Bytes: none, Withdraw: true},
+			firstAction: Keep, firstSetting: "no limit"},
+		{name: "I23 withdraws nothing before the bucket is known", policy: Policy{Delete: true, Ms: none, Bytes: none, Withdraw: true},
+			tiered: 2, remoteUnknown: true, firstAction: Keep, firstSetting: string(HeldRemote)},
 		{name: "trims a compacted tiered topic", policy: Policy{Ms: none, Bytes: none, LocalMs: 0, LocalBytes: none, Tiered: true},
 			tiered: 3, localStart: 30, firstAction: Trim, firstSetting: keyLocalMs},
 		{name: "I23 I25 I26 nothing goes while the remote log is not known",
@@ -146,6 +155,10 @@ func TestI24PlanAsksForNoMoreThanNeeded(t *testing.T) {
 		s.HighWatermark = max(0, int64(n)*10-r.Int64N(15))
 		limit := func() int64 { return r.Int64N(1200) - 1 }
 		p := Policy{Delete: r.IntN(4) > 0, Ms: limit(), Bytes: limit(), LocalMs: limit() - 1, LocalBytes: limit() - 1, Tiered: tiered > 0}
+		if r.IntN(4) == 0 {
+			p.Tiered, p.Withdraw = false, true
+			s.HighWatermark = max(s.HighWatermark, s.TieredEnd)
+		}
 		d := Plan(p, s)
 		for i, r := range d.Reasons {
 			held := (!r.Expiry.Due || r.Expiry.Held != "") && (!r.Trim.Due || r.Trim.Held != "")
@@ -160,9 +173,25 @@ func TestI24PlanAsksForNoMoreThanNeeded(t *testing.T) {
 		if d.LocalStart > max(s.TieredEnd, d.LogStart, s.LocalStart) {
 			t.Fatalf("I17: local start %d above tiered end %d and log start %d", d.LocalStart, s.TieredEnd, d.LogStart)
 		}
-		left := int64(0)
-		for _, x := range s.Segments {
+		left, copied := int64(0), false
+		for i, x := range s.Segments {
 			left += x.Size
+			copied = copied || x.Tiered && x.Next > d.LogStart
+			if a := d.Reasons[i].Action; a == Withdraw && (!x.Tiered || !x.Local) {
+				t.Fatalf("withdrawn: %+v", x)
+			}
+		}
+		if d.Withdraw && !p.Withdraw || p.Withdraw && copied && !d.Withdraw || d.Withdraw && d.LogStart < s.LocalStart {
+			t.Fatalf("withdraw %v, with segments in the bucket: %v; log start %d, local start %d", d.Withdraw, copied, d.LogStart, s.LocalStart)
+		}
+		if p.Withdraw { // what it lets go besides, it does by the same limits
+			if settled, _ := Settle(p, s); len(settled) > 0 {
+				_, rest := Settle(p, s)
+				if again := Plan(p, rest); again.Withdraw {
+					t.Fatalf("withdrawn twice: %+v", again)
+				}
+			}
+			continue
 		}
 		for i, x := range s.Segments {
 			left -= x.Size

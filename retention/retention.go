@@ -26,6 +26,7 @@ type Policy struct {
 	LocalMs    int64 // local.retention.ms
 	LocalBytes int64 // local.retention.bytes
 	Tiered     bool  // remote.storage.enable
+	Withdraw   bool  // remote.log.delete.on.disable of a topic that is not tiered any more
 }
 
 // Values of a limit that are none.
@@ -54,6 +55,7 @@ type Decision struct {
 	LogStart   int64
 	LocalStart int64
 	Roll       bool // the active segment has expired with all before it: seal it, then ask again
+	Withdraw   bool // delete all of the bucket, once the log start has been raised
 	Reasons    []Reason
 }
 
@@ -62,10 +64,11 @@ type Action = string
 
 // The actions.
 const (
-	Keep   Action = "keep"
-	Expire Action = "expire" // from both tiers
-	Trim   Action = "trim"   // from this disk
-	Roll   Action = "roll"   // sealed, so that it can expire
+	Keep     Action = "keep"
+	Expire   Action = "expire"   // from both tiers
+	Trim     Action = "trim"     // from this disk
+	Roll     Action = "roll"     // sealed, so that it can expire
+	Withdraw Action = "withdraw" // from the bucket
 )
 
 // The keys that Plan decides by.
@@ -74,4 +77,5 @@ const (
 	keyBytes      = "retention.bytes"
 	keyLocalMs    = "local.retention.ms"
 	keyLocalBytes = "local.retention.bytes"
+	keyWithdraw   = "remote.log.delete.on.disable"
 )

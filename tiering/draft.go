@@ -17,6 +17,8 @@ type change struct {
 	start  int64                // log start offset; below the current one: as it is
 	bury   []dead               // objects that no root ever named: what stale intents announced
 	swept  map[uuid.UUID]bool   // dead objects that the store has acknowledged as deleted
+	// withdraw empties the tree: a new incarnation begins and ends at start.
+	withdraw bool
 }
 
 // writer is who commits, when, and how it names what it writes.
@@ -54,7 +56,11 @@ func (v *view) next(c change, w writer) (*draft, error) {
 	r.dead = slices.DeleteFunc(slices.Clone(old.dead), func(o dead) bool { return c.swept[o.id] })
 
 	v.append(r, c)
-	v.expire(r, c.start, w)
+	if c.withdraw {
+		v.withdraw(r, c.start, w)
+	} else {
+		v.expire(r, c.start, w)
+	}
 	if err := d.spill(v, w); err != nil {
 		return nil, err
 	}
@@ -123,6 +129,19 @@ func (v *view) expire(r *root, start int64, w writer) {
 		r.bury(n.dead(n.origin), w)
 	}
 	r.entries = r.entries[gone:]
+}
+
+// withdraw puts all that there is on the dead list and begins an incarnation that has
+// nothing yet: its end may lie below the old one, and what it copies has been copied before.
+func (v *view) withdraw(r *root, start int64, w writer) {
+	start = max(start, r.start)
+	v.expire(r, r.end, w)
+	r.incarnation++
+	r.start, r.end = start, start
+	i := slices.IndexFunc(r.lineage, func(e segment.EpochStart) bool { return e.Start > start })
+	if i > 0 {
+		r.lineage = slices.Clip(r.lineage[:i])
+	}
 }
 
 func (n entry) dead(origin uint16) dead {

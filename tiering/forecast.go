@@ -64,6 +64,9 @@ func (f *Forecast) Expire(start int64) error {
 	return f.commit(change{start: start})
 }
 
+// Withdraw counts the commit of a tree of nothing.
+func (f *Forecast) Withdraw(start int64) error { return f.commit(change{start: start, withdraw: true}) }
+
 func (f *Forecast) commit(c change) error {
 	d, err := f.view.next(c, f.writer)
 	if err != nil {

@@ -86,7 +86,8 @@ func (w *world) committed(id tiering.PartitionID, p tiering.Pointer) {
 	if err != nil {
 		w.faults = append(w.faults, fmt.Errorf("I2, I3, I6 or I12 broken by commit %d: %w", p.Seq, err))
 	}
-	if p.Start < w.start || p.End < w.end {
+	withdrawn := p.Start == p.End // a rule of roots, which CheckTree knows
+	if p.Start < w.start || p.End < w.end && !withdrawn {
 		w.faults = append(w.faults, fmt.Errorf("I3: [%d, %d) after [%d, %d)", p.Start, p.End, w.start, w.end))
 	}
 	w.start, w.end = p.Start, p.End

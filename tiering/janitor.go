@@ -69,6 +69,21 @@ func (r *Remote) Expire(ctx context.Context, start int64) error {
 	return r.commit(ctx, l, change{start: start}, nil)
 }
 
+// Withdraw commits a tree of nothing, whose start and end are start, or the committed
+// start where that is higher (KIP-950); all that there was moves to the dead list. What is
+// to be readable still must be on the disk, from start on.
+func (r *Remote) Withdraw(ctx context.Context, start int64) error {
+	l, done, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if l.view.count == 0 {
+		return nil
+	}
+	return r.commit(ctx, l, change{start: start, withdraw: true}, nil)
+}
+
 // begin takes the turn for a step that commits. An outcome that is still unknown is
 // decided first.
 func (r *Remote) begin(ctx context.Context) (lead, func(), error) {

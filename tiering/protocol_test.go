@@ -353,6 +353,11 @@ func TestI13ACorruptSegmentIsNeverUploaded(t *testing.T) {
 // before and after its effect, goes on with a new broker as after a crash (I18, I21),
 // and expects everything to converge.
 func TestEveryStepSurvivesEveryFault(t *testing.T) {
+	t.Run("copy, expire, sweep", func(t *testing.T) { survivesEveryFault(t, false) })
+	t.Run("copy, expire, withdraw, copy, sweep", func(t *testing.T) { survivesEveryFault(t, true) })
+}
+
+func survivesEveryFault(t *testing.T, withdraw bool) {
 	story := func(w *world, r *tiering.Remote, l *segment.Log) error {
 		var errs []error
 		step := func(err error) { errs = append(errs, err) }
@@ -363,6 +368,11 @@ func TestEveryStepSurvivesEveryFault(t *testing.T) {
 			step(err)
 		}
 		step(r.Expire(w.t.Context(), 70))
+		if withdraw {
+			step(r.Withdraw(w.t.Context(), 70))
+			_, err := r.Copy(w.t.Context(), l, l.Offsets().End)
+			step(err)
+		}
 		w.advance(2 * w.opts.DeleteDelay)
 		_, err := r.Sweep(w.t.Context())
 		step(err)
@@ -515,6 +525,40 @@ func TestExpireMovesEntriesToTheDeadListAndSweepDeletesThemAfterTheDelay(t *test
 	if w.commits != before {
 		t.Fatalf("an idle partition commits: %d", w.commits-before)
 	}
+}
+
+// TestWithdrawEmptiesTheBucketAndCopyingBeginsAnew: KIP-950.
+func TestWithdrawEmptiesTheBucketAndCopyingBeginsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.opts.DeleteDelay = time.Second
+	l := w.log(300)
+	w.must(l.AssignEpoch(1))
+	w.fill(l, 1, 2200, 9) // more than a root has room for: leaves
+	r := w.leader()
+	w.must(r.Withdraw(t.Context(), 0)) // nothing is there
+	n := w.copyAll(r, l)
+	half := r.Entries()[n/2].Base
+	w.must(r.Expire(t.Context(), half))
+	w.must(r.Withdraw(t.Context(), half))
+	if o := r.Offsets(); o.Start != half || o.End != half || o.Segments != 0 || len(r.Entries()) != 0 {
+		t.Fatalf("withdrawn: %+v", o)
+	}
+	if b, err := read(t.Context(), r, half, 1<<40, 1000, true); len(b) > 0 || err != nil {
+		t.Errorf("read of what was withdrawn: %d bytes, %v", len(b), err)
+	}
+	settle(w, r)
+	if got := countKeys(w, "/seg/") + countKeys(w, "/leaf/") + countKeys(w, "/node/"); got != 0 {
+		t.Errorf("%d objects left", got)
+	}
+	w.audit()
+	w.opts.CacheDir = "/cache2"
+	r = w.leader() // by what the bucket and the metadata say
+	if again := w.copyAll(r, l); again != n-n/2 {
+		t.Errorf("%d segments were copied anew, of %d", again, n-n/2)
+	}
+	w.sameBytes(r, l)
+	settle(w, r)
+	w.audit()
 }
 
 func countKeys(w *world, part string) (n int) {

@@ -17,7 +17,7 @@ import (
 //	28  partition          4
 //	32  seq                8  grows by one a commit
 //	40  leader epoch       4  of the commit
-//	44  incarnation        4  grows by one a restore
+//	44  incarnation        4  grows by one when all is withdrawn
 //	48  compaction epoch   4  grows by one a compaction
 //	52  start              8  log start offset
 //	60  end                8  tiered end
@@ -200,8 +200,10 @@ func (r *root) check() error {
 	return nil
 }
 
-// checkSuccessor verifies I3: what may never go back did not.
+// checkSuccessor verifies I3: what may never go back did not, but for the end of what was
+// withdrawn.
 func (r *root) checkSuccessor(parent *root) error {
+	withdrawn := r.incarnation == parent.incarnation+1 && r.start == r.end
 	switch {
 	case r.seq != parent.seq+1:
 		return ruleError("seq %d after %d", r.seq, parent.seq)
@@ -209,9 +211,9 @@ func (r *root) checkSuccessor(parent *root) error {
 		return ruleError("epoch %d after %d", r.epoch, parent.epoch)
 	case r.start < parent.start:
 		return ruleError("start %d after %d", r.start, parent.start)
-	case r.end < parent.end:
+	case r.end < parent.end && !withdrawn:
 		return ruleError("end %d after %d", r.end, parent.end)
-	case r.incarnation != parent.incarnation:
+	case r.incarnation != parent.incarnation && !withdrawn:
 		return ruleError("incarnation %d after %d", r.incarnation, parent.incarnation)
 	case r.compaction < parent.compaction:
 		return ruleError("compaction epoch %d after %d", r.compaction, parent.compaction)

@@ -128,6 +128,8 @@ type Topic struct {
 	RetentionMs, RetentionBytes           int64
 	LocalRetentionMs, LocalRetentionBytes int64
 	RemoteStorage                         bool
+	RemoteCopyDisable                     bool
+	RemoteDeleteOnDisable                 bool
 	CleanupDelete, CleanupCompact         bool
 	SegmentBytes                          int64
 	SegmentAge, SegmentJitter             time.Duration

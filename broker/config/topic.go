@@ -71,7 +71,7 @@ func (t *Topic) check(f *faults, name func(string) string) {
 // checkLocal says that what is kept on disk is at most what is kept at all (KIP-405).
 func (t *Topic) checkLocal(f *faults, localName string, local int64, totalName string, total int64) {
 	switch value := strconv.FormatInt(local, 10); {
-	case local == -2 || total == -1:
+	case local == inheritLimit || total == -1:
 	case local == -1:
 		f.invalid(localName, value, fmt.Sprintf("Value must not be -1 as %s value is set as %d.", totalName, total))
 	case local > total:
@@ -106,6 +106,9 @@ func TopicConfig(topic string, defaults Topic, overrides map[string]string) (Top
 // bucket is not compacted, so its duplicates would stay for ever. A default alone does
 // not make a tiered topic compacted.
 func (t *Topic) checkTiering(own map[string]string, f *faults) {
+	if t.RemoteStorage && t.RemoteCopyDisable {
+		t.checkCopyDisable(f)
+	}
 	if !t.RemoteStorage || !t.CleanupCompact {
 		return
 	}
@@ -116,6 +119,21 @@ func (t *Topic) checkTiering(own map[string]string, f *faults) {
 	t.CleanupDelete, t.CleanupCompact = true, false
 }
 
+// inheritLimit is a local limit that is the topic's.
+const inheritLimit = -2
+
+// checkCopyDisable refuses limits of the disk that nothing would ever keep, as Kafka does.
+func (t *Topic) checkCopyDisable(f *faults) {
+	const why = "When `remote.log.copy.disable` is set to true, the `local.%s` and `%[1]s` must be set to the identical value " +
+		"because there will be no more logs copied to the remote storage."
+	if l := t.LocalRetentionBytes; l != inheritLimit && l != t.RetentionBytes {
+		f.add("local.retention.bytes", strconv.FormatInt(l, 10), why, "retention.bytes")
+	}
+	if l := t.LocalRetentionMs; l != inheritLimit && l != t.RetentionMs {
+		f.add("local.retention.ms", strconv.FormatInt(l, 10), why, "retention.ms")
+	}
+}
+
 // CheckTopicChange refuses changes that a topic cannot make though both settings are
 // good ones. inBucket tells whether records of it are in the bucket; it is asked only
 // where that matters, and its error is returned.
@@ -123,11 +141,16 @@ func CheckTopicChange(before, after Topic, inBucket func() (bool, error)) error 
 	if !before.RemoteStorage || after.RemoteStorage {
 		return nil
 	}
+	if after.RemoteDeleteOnDisable {
+		return nil
+	}
 	var f faults
 	if there, err := inBucket(); err != nil {
 		return err
 	} else if there {
-		f.invalid("remote.storage.enable", "false", "Tiering cannot be turned off for a topic yet; its segments are in the bucket")
+		f.add("remote.storage.enable", "false", "It is invalid to disable remote storage without deleting remote data. "+
+			"If you want to keep the remote data and turn to read only, please set `remote.storage.enable=true,remote.log.copy.disable=true`. "+
+			"If you want to disable remote storage and delete all remote data, please set `remote.storage.enable=false,remote.log.delete.on.disable=true`.")
 	}
 	return f.err()
 }
@@ -136,7 +159,8 @@ func CheckTopicChange(before, after Topic, inBucket func() (bool, error)) error 
 // by somebody who says nothing of tiering: where tiering is the default it gives way, as
 // it does when such a topic is made.
 func (b *Broker) WithoutDefaultTiering(overrides map[string]string) map[string]string {
-	if !b.TieringDefault || overrides["remote.storage.enable"] != "true" || TieredByDefault(Topic{}, overrides) {
+	deletes := overrides["remote.log.delete.on.disable"] == "true" // which nobody is to do by the way
+	if !b.TieringDefault || overrides["remote.storage.enable"] != "true" || deletes || TieredByDefault(Topic{}, overrides) {
 		return overrides
 	}
 	overrides = maps.Clone(overrides)

@@ -57,6 +57,22 @@ func TestTopicConfigRefusals(t *testing.T) {
 	}
 }
 
+func TestDisabledCopiesKeepTheLimitsOfTheWhole(t *testing.T) {
+	for _, c := range []struct {
+		local string
+		fine  bool
+	}{{"-2", true}, {"1000", true}, {"500", false}} {
+		o := map[string]string{"remote.storage.enable": "true", "remote.log.copy.disable": "true", "retention.ms": "1000", "local.retention.ms": c.local}
+		if _, err := TopicConfig("t", defaults(t), o); err == nil != c.fine {
+			t.Errorf("retention.ms of 1000, local.retention.ms of %s: %v", c.local, err)
+		}
+		o["remote.storage.enable"] = "false"
+		if _, err := TopicConfig("t", defaults(t), o); err != nil {
+			t.Errorf("local.retention.ms of %s of a topic that is not tiered: %v", c.local, err)
+		}
+	}
+}
+
 func TestTopicConfigCleanupPolicies(t *testing.T) {
 	for policy, want := range map[string][2]bool{"delete": {true, false}, "compact": {false, true}, "compact,delete": {true, true}, "": {}} {
 		got, err := TopicConfig("t", defaults(t), map[string]string{"cleanup.policy": policy, "remote.storage.enable": "false"})
@@ -104,6 +120,11 @@ func TestCheckTopicChange(t *testing.T) {
 	if err := CheckTopicChange(tiered, d, says(false, failure)); !errors.Is(err, failure) {
 		t.Errorf("turning tiering off without knowing the bucket: %v", err)
 	}
+	deleting := d
+	deleting.RemoteDeleteOnDisable = true
+	if err := CheckTopicChange(tiered, deleting, says(true, failure)); err != nil {
+		t.Errorf("turning tiering off, and deleting what is in the bucket: %v", err)
+	}
 	if err := CheckTopicChange(d, tiered, says(true, failure)); err != nil {
 		t.Errorf("turning tiering on: %v", err)
 	}
@@ -124,6 +145,7 @@ func TestTieringByDefaultGivesWayToCompaction(t *testing.T) {
 		"delete":                            {true, []Op{set("cleanup.policy", "delete")}, "true"},
 		"anything else":                     {true, []Op{set("retention.ms", "1")}, "true"},
 		"compact, and tiered by name":       {true, []Op{set("cleanup.policy", "compact"), set("remote.storage.enable", "true")}, "true"},
+		"compact, where off deletes":        {true, []Op{set("cleanup.policy", "compact"), set("remote.log.delete.on.disable", "true")}, "true"},
 		"compact, where tiering was wished": {false, []Op{set("cleanup.policy", "compact")}, "true"},
 	} {
 		before := map[string]string{"remote.storage.enable": "true"}

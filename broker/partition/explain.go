@@ -39,6 +39,8 @@ const (
 	// BoundCompaction is the log start while the log was compacted above it: the offsets
 	// of what is in the bucket have no gaps. It was another policy's, and retention ends it.
 	BoundCompaction Bound = "compaction"
+	// BoundDisabled is the tiered end while remote.log.copy.disable is set.
+	BoundDisabled Bound = "end of what was copied before remote.log.copy.disable"
 )
 
 // Explain evaluates the plans of retention and of the copier as they stand now.
@@ -54,16 +56,16 @@ func (p *Partition) Explain(now time.Time) Explanation {
 		last := &e.Segments[n-1]
 		last.Rolls, last.Room = p.log.RollsAt(), max(0, c.SegmentBytes-last.Size)
 	}
-	p.explainCopies(&e, s)
+	p.explainCopies(&e, s, c)
 	return e
 }
 
 // explainCopies adds how each segment stands to the copier.
-func (p *Partition) explainCopies(e *Explanation, s retention.State) {
+func (p *Partition) explainCopies(e *Explanation, s retention.State, c *config.Topic) {
 	if !e.Tiered || p.remote == nil {
 		return
 	}
-	bound, by := p.copyBound(e.Offsets)
+	bound, by := p.copyBound(e.Offsets, c)
 	in, ok := p.remote.NextInput(bound, localSegments(s))
 	if !ok {
 		return
@@ -87,7 +89,10 @@ func (p *Partition) explainCopies(e *Explanation, s retention.State) {
 }
 
 // copyBound returns the offset up to which segments may be copied, and what sets it.
-func (p *Partition) copyBound(o Offsets) (int64, Bound) {
+func (p *Partition) copyBound(o Offsets, c *config.Topic) (int64, Bound) {
+	if c.RemoteCopyDisable {
+		return o.TieredEnd, BoundDisabled
+	}
 	p.mu.Lock()
 	border := p.snapshotEnd
 	p.mu.Unlock()
@@ -145,7 +150,7 @@ func (p *Partition) Rehearse(ctx context.Context, c config.Topic, now time.Time)
 	o := p.Offsets()
 	s := p.retentionState(o, now)
 	r := rehearsal{policy: p.policyOf(&c), state: s, stable: min(o.HighWatermark, o.LastStable)}
-	r.bound, _ = p.copyBound(o)
+	r.bound, r.by = p.copyBound(o, &c)
 	if r.policy.Tiered {
 		r.in, _ = p.remote.NextInput(r.bound, nil)
 	}
@@ -168,6 +173,7 @@ type rehearsal struct {
 	state    retention.State
 	in       tiering.NextInput // of the copier, but for segments and bound
 	bound    int64
+	by       Bound
 	stable   int64 // min of high watermark and last stable offset: the bound once the active segment is rolled
 	forecast *tiering.Forecast
 	remote   bool // the bucket is touched
@@ -179,10 +185,14 @@ func (r *rehearsal) run() error {
 	for {
 		start := r.state.LogStart
 		var effects []retention.Effect
+		withdrawn := false
 		effects, r.state = retention.Settle(r.policy, r.state)
 		r.effects = append(r.effects, effects...)
 		for _, e := range effects {
-			if e.Action == retention.Roll {
+			switch {
+			case e.Action == retention.Withdraw:
+				withdrawn = true
+			case e.Action == retention.Roll && r.by != BoundCompaction && r.by != BoundDisabled:
 				r.bound = r.stable
 			}
 		}
@@ -193,6 +203,12 @@ func (r *rehearsal) run() error {
 			r.remote, r.in.Exists = true, true
 			r.in.End = max(r.in.End, r.state.LogStart)
 			r.state.TieredEnd = max(r.state.TieredEnd, r.state.LogStart)
+		}
+		if r.forecast != nil && withdrawn {
+			r.remote = true
+			if err := r.forecast.Withdraw(r.state.LogStart); err != nil {
+				return err
+			}
 		}
 		copied, err := r.copy()
 		if err != nil || !copied {

@@ -58,7 +58,7 @@ func (p *Partition) Copy(ctx context.Context) (int, error) {
 	if retention.Plan(p.policy(), p.retentionState(o, p.now())).LogStart > max(o.TieredEnd, o.LogStart) {
 		return 0, nil
 	}
-	bound, _ := p.copyBound(o)
+	bound, _ := p.copyBound(o, p.config.Load())
 	n, err := p.remote.Copy(ctx, p.log, bound)
 	if err != nil {
 		return n, remoteError(err)
@@ -167,6 +167,11 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("expire below %d: %w", start, err)
 		}
 	}
+	if d.Withdraw {
+		if err := p.remote.Withdraw(ctx, p.Offsets().LogStart); err != nil {
+			return fmt.Errorf("withdraw from the bucket: %w", remoteError(err))
+		}
+	}
 	o = p.Offsets()
 	if start := min(d.LocalStart, max(o.TieredEnd, o.LogStart)); start > o.LocalStart {
 		if err := p.log.SetLocalStart(start); err != nil {
@@ -198,6 +203,7 @@ func (p *Partition) policyOf(c *config.Topic) retention.Policy {
 		LocalMs:    c.LocalRetentionMs,
 		LocalBytes: c.LocalRetentionBytes,
 		Tiered:     c.RemoteStorage && p.remote != nil,
+		Withdraw:   c.RemoteDeleteOnDisable && !c.RemoteStorage && p.remote != nil,
 	}
 }
 

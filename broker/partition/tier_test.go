@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/broker/config"
+	"github.com/varvelog/varve/retention"
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/segment/vfs"
@@ -307,6 +308,102 @@ func TestHeldCopiesWaitAndAskAgainWhetherTheyAreWanted(t *testing.T) {
 			t.Errorf("%d segments were copied of a topic that is not tiered any more", n)
 		}
 	})
+}
+
+// TestTurnedOffTieringWithdrawsFromTheBucket: KIP-950. What is on the disk stays, what was
+// in the bucket only goes, and a topic that is tiered again begins anew.
+func TestTurnedOffTieringWithdrawsFromTheBucket(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.tier()
+	local := h.p.Offsets().LocalStart
+	off := tiered()
+	off.RemoteStorage, off.RemoteDeleteOnDisable = false, true
+	if local == 0 || local >= h.p.Offsets().TieredEnd {
+		t.Fatalf("nothing is in both tiers, or all: %+v", h.p.Offsets())
+	}
+	plan, err := h.p.Rehearse(t.Context(), off, h.now())
+	h.must(err)
+	all := h.whole()
+	h.p.SetConfig(off)
+	h.must(h.p.Retain(t.Context(), h.now()))
+	kept := h.whole()
+	if !bytes.HasSuffix(all, kept) || len(kept) == 0 || len(kept) == len(all) {
+		t.Errorf("%d bytes of %d are left, or they have changed", len(kept), len(all))
+	}
+	if o := h.p.Offsets(); o.LogStart != local || o.LocalStart != local || o.TieredEnd != local {
+		t.Errorf("withdrawn: %+v, not all at %d", o, local)
+	}
+	rehearsed := int64(0)
+	for _, e := range plan.Effects {
+		if e.By != "remote.log.delete.on.disable" || e.Action == retention.Expire != (e.Next <= local) {
+			t.Errorf("rehearsed: %+v", e)
+		}
+		if e.Action == retention.Expire {
+			rehearsed = e.Next
+		}
+	}
+	if rehearsed != local || plan.Requests.Puts == 0 || plan.Requests.Deletes == 0 {
+		t.Errorf("the rehearsal expires up to %d, not %d: %+v", rehearsed, local, plan)
+	}
+	compacted := off
+	compacted.CleanupCompact = true
+	if there, err := h.p.InBucket(t.Context()); there || err != nil || !h.p.CompactedUnder(compacted) {
+		t.Errorf("in the bucket: %v, %v", there, err)
+	}
+	h.restart()
+	if o := h.p.Offsets(); o.LogStart != local || !bytes.Equal(h.whole(), kept) {
+		t.Errorf("after a restart: %+v, or other bytes", o)
+	}
+	h.p.SetConfig(tiered())
+	h.fillTail(20)
+	h.tier()
+	if o := h.p.Offsets(); o.LogStart != local || o.TieredEnd != o.End || o.LocalStart <= local {
+		t.Errorf("tiered again: %+v", o)
+	}
+	if !bytes.HasPrefix(h.whole(), kept) {
+		t.Error("the bytes have changed")
+	}
+}
+
+// TestCopiesAreDisabled: what is in the bucket is read, nothing comes to it (KIP-950).
+func TestCopiesAreDisabled(t *testing.T) {
+	h := newHouse(t, tiered())
+	h.fill(20)
+	h.tier()
+	c := tiered()
+	c.RemoteCopyDisable, c.LocalRetentionBytes = true, -2
+	h.p.SetConfig(c)
+	before := h.p.Offsets()
+	h.fillTail(20)
+	plan, err := h.p.Rehearse(t.Context(), c, h.now())
+	h.must(err)
+	h.tier()
+	o := h.p.Offsets()
+	if o.TieredEnd != before.TieredEnd || len(plan.Effects) > 0 {
+		t.Errorf("copied: %+v, before %+v; rehearsed: %+v", o, before, plan)
+	}
+	waits := 0
+	for _, s := range h.p.Explain(h.now()).Segments {
+		if s.Copy == tiering.WaitBound {
+			waits++
+			if s.Bound != BoundDisabled {
+				t.Errorf("segment %d waits for %q", s.Segment.Base, s.Bound)
+			}
+		}
+	}
+	if waits == 0 {
+		t.Error("no segment is said to wait")
+	}
+	if got := h.bytes(spec(0)); len(got) == 0 {
+		t.Error("what is in the bucket cannot be read")
+	}
+	c.RemoteCopyDisable = false
+	h.p.SetConfig(c)
+	h.tier()
+	if o := h.p.Offsets(); o.TieredEnd != o.End {
+		t.Errorf("enabled again: %+v", o)
+	}
 }
 
 func TestFencedLeaderDeletesNothingI5(t *testing.T) {

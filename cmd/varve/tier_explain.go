@@ -118,7 +118,7 @@ func placeText(s broker.SegmentExplanation) string {
 
 // stepText is one step as a clause: what, when, by which setting, and what holds it.
 func stepText(s broker.Step) string {
-	verb := map[string]string{"roll": "is sealed", "copy": "is copied to the bucket", "trim": "leaves the disk", "expire": "is deleted", "compact": "is compacted"}[s.Action]
+	verb := map[string]string{"roll": "is sealed", "copy": "is copied to the bucket", "trim": "leaves the disk", "expire": "is deleted", "withdraw": "leaves the bucket", "compact": "is compacted"}[s.Action]
 	if verb == "" {
 		verb = s.Action
 	}

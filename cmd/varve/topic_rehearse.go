@@ -87,7 +87,7 @@ func printRehearsal(p *printer, all []broker.Rehearsal) error {
 		return err
 	}
 	fmt.Fprintln(p.out)
-	for _, action := range []string{"roll", "compact", "copy", "trim", "expire"} {
+	for _, action := range []string{"roll", "compact", "copy", "trim", "expire", "withdraw"} {
 		if n := segments[action]; n > 0 {
 			fmt.Fprintf(p.out, "%s: %d segments, %s bytes\n", action, n, commas(bytes[action]))
 		}

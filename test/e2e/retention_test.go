@@ -158,6 +158,66 @@ func TestRetentionBySizeIsPerTopicAndLive(t *testing.T) {
 	auditWalk(t, b, store.open(t))
 }
 
+// TestTieringIsTurnedOff takes a topic out of the bucket and puts it in again (KIP-950):
+// whoever does not say that records may go is refused, what is on the disk stays, and a
+// kill at the moment of the change changes nothing.
+func TestTieringIsTurnedOff(t *testing.T) {
+	store := minioAt(stores.MinIO(t).Endpoint)
+	b := harness.StartBroker(t, store.sets()...)
+	const topic = "withdrawn"
+	createTopic(t, b, topic, 1, tiered())
+	createTopic(t, b, "kept", 1, tiered())
+	end := fill(t, b, topic, 6<<20, nil)
+	kept := fill(t, b, "kept", 4<<20, nil)
+	b.WaitTiered(t, time.Minute, 2<<20, topic, "kept")
+	off, yes := "false", "true"
+	change := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "remote.storage.enable", Value: &off}}
+	ctx := within(t, 2*time.Minute)
+	alter := func(changes ...kadm.AlterConfig) error {
+		r, err := admin(t, b).AlterTopicConfigs(ctx, changes, topic)
+		return cmp.Or(err, r[0].Err)
+	}
+	if err := alter(change...); !isError(err, kerr.InvalidConfig) {
+		t.Errorf("turned off without a word of what is in the bucket: %v", err)
+	}
+	deletes := kadm.AlterConfig{Op: kadm.SetConfig, Name: "remote.log.delete.on.disable", Value: &yes}
+	if err := alter(append(change, deletes)...); err != nil {
+		t.Fatal(err)
+	}
+	b.Kill()
+	b.Start()
+	var after harness.Tier
+	harness.Until(t, time.Minute, "withdrawal from the bucket", func() error {
+		if after = tierOf(t, b, topic); after.RemoteSegments > 0 || after.TieredEnd != after.LocalStart {
+			return fmt.Errorf("%+v", after)
+		}
+		return nil
+	})
+	if after.LogStart == 0 || after.LogStart != after.LocalStart || after.End != end {
+		t.Errorf("withdrawn: %+v", after)
+	}
+	outOfRange(t, dial(t, b), topic, after.LogStart-1)
+	readFilled(t, b, topic, after.LogStart, end)
+	readFilled(t, b, "kept", 0, kept)
+	auditWalk(t, b, store.open(t)) // no object is left that no manifest names
+	alterAll := kadm.AlterConfig{Op: kadm.SetConfig, Name: "remote.storage.enable", Value: &yes}
+	if err := alter(alterAll); err != nil {
+		t.Fatal(err)
+	}
+	more := fill(t, b, topic, 4<<20, nil)
+	b.WaitTiered(t, time.Minute, 2<<20, topic)
+	again := tierOf(t, b, topic)
+	if again.LogStart != after.LogStart || again.Segments[0].Base > after.LogStart {
+		t.Errorf("tiered again: %+v, the log started at %d", again, after.LogStart)
+	}
+	readAll(t, b, topic, after.LogStart, end+more, func(r *kgo.Record) {
+		if want := r.Offset % end; string(r.Key) != fmt.Sprint(want) {
+			t.Fatalf("offset %d holds record %s, not %d", r.Offset, r.Key, want)
+		}
+	})
+	auditWalk(t, b, store.open(t))
+}
+
 // bytesFrom is how many bytes of batches a partition had from an offset on.
 func bytesFrom(p harness.Tier, offset int64) int64 {
 	n := p.LocalBytes
