@@ -22,6 +22,7 @@ var order = []string{
 	"cmd/varve",
 	"broker",
 	"broker/api",
+	"broker/share",
 	"broker/auth",
 	"broker/partition",
 	"broker/replication",
