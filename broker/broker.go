@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/varvelog/varve/broker/api"
+	"github.com/varvelog/varve/broker/auth"
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/coordinator"
@@ -48,6 +49,7 @@ type Broker struct {
 	groups       *coordinator.Groups
 	transactions *coordinator.Transactions
 	producerIDs  *coordinator.ProducerIDs
+	limiter      *auth.Limiter
 	cleaner      *cleaner
 	server       *api.Server
 	wire         *wire.Server
@@ -76,7 +78,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Level == (zap.AtomicLevel{}) {
 		o.Level = zap.NewAtomicLevel()
 	}
-	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), steadyNow: steady(o.Now)}
+	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), limiter: newLimiter(o.Config), steadyNow: steady(o.Now)}
 	b.current.Store(o.Config)
 	b.life, b.end = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -103,7 +105,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Now: b.Now, Log: b.Log, LogLevel: b.Level,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/varvelog/varve/broker/auth"
 	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/tiering"
@@ -107,6 +108,8 @@ var (
 	partitionsCount = desc("partitions", "Open partitions.")
 	logBytes        = desc("log_bytes", "Bytes of local logs.")
 	remoteBytes     = desc("remote_log_bytes", "Bytes of committed segments in the bucket.")
+	quotaWaits      = desc("quota_throttles_total", "Requests and connections that were told to wait, by quota.", "quota")
+	quotaWaitTime   = desc("quota_throttle_seconds_total", "Time that clients were told to wait, by quota.", "quota")
 	closedTotal     = desc("connections_closed_total", "Connections closed by the broker, by reason.", "reason")
 )
 
@@ -124,7 +127,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range cleanerMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, dirsOffline, partitionsCount, logBytes, remoteBytes} {
+	for _, d := range []*prometheus.Desc{requestsTotal, closedTotal, quotaWaits, quotaWaitTime, dirsOffline, partitionsCount, logBytes, remoteBytes} {
 		ch <- d
 	}
 }
@@ -153,6 +156,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	})
 	for reason, count := range wires.Closed {
 		ch <- prometheus.MustNewConstMetric(closedTotal, prometheus.CounterValue, float64(count), reason)
+	}
+	for _, k := range auth.Kinds() {
+		waits := c.limiter.Waits(k)
+		ch <- prometheus.MustNewConstMetric(quotaWaits, prometheus.CounterValue, float64(waits.Count), k.String())
+		ch <- prometheus.MustNewConstMetric(quotaWaitTime, prometheus.CounterValue, waits.Total.Seconds(), k.String())
 	}
 	var local, remote int64
 	for _, r := range c.replicas.all() {

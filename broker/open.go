@@ -105,6 +105,7 @@ func (b *Broker) advertised(l wire.Listener) cluster.Endpoint {
 func (b *Broker) openLogs(ctx context.Context) error {
 	image := b.store.Image()
 	b.alter(image)
+	b.limiter.SetQuotas(quotasOf(image))
 	b.image = image
 	b.noteMissing(image)
 	if err := b.apply(ctx, image, image.Topics(), nil); err != nil {

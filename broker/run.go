@@ -127,6 +127,9 @@ func (b *Broker) follow(ctx context.Context) error {
 			return err
 		}
 		image = next
+		if delta.Quotas {
+			b.limiter.SetQuotas(quotasOf(image))
+		}
 		topics := delta.Changed
 		if delta.Configs && b.alter(image) {
 			topics = image.Topics() // defaults of topics are broker configs

@@ -16,7 +16,8 @@ func (b *Broker) wireOptions() wire.Options {
 		MaxIdle: c.ConnectionsMaxIdle, ShutdownTimeout: c.ShutdownTimeout,
 		MaxConnections: c.MaxConnections, MaxConnectionsPerIP: c.MaxConnectionsPerIP, MaxConnectionRate: c.MaxConnectionRate,
 		SendBuffer: c.SocketSendBufferBytes, ReceiveBuffer: c.SocketReceiveBufferBytes,
-		Logger: b.Log,
+		AdmitConnection: b.admitConnection,
+		Logger:          b.Log,
 	}
 }
 

@@ -122,7 +122,7 @@ func TestCredentialsAreRefusedForTheFirstFault(t *testing.T) { // KIP-554
 	codeOf(t, "no user", scramRefusals(&kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: upsertions{set("", scramSHA256, 4096)}})[""], kerr.UnacceptableCredential)
 }
 
-func TestQuotasAreCheckedAndNotStored(t *testing.T) { // KIP-546
+func TestQuotasAreChecked(t *testing.T) { // KIP-546
 	name := "n"
 	entity := func(types ...string) []kmsg.AlterClientQuotasRequestEntryEntity {
 		var all []kmsg.AlterClientQuotasRequestEntryEntity
@@ -140,14 +140,15 @@ func TestQuotasAreCheckedAndNotStored(t *testing.T) { // KIP-546
 		op             kmsg.AlterClientQuotasRequestEntryOp
 	}{
 		{"removal", "", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Remove: true}},
-		{"a rate", "not enforced", entity("user", "client-id"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
-		{"a share", "not enforced", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: "request_percentage", Value: 0.5}},
-		{"of an address", "not enforced", ip, kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: math.MaxInt32}},
+		{"a rate", "", entity("user", "client-id"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
+		{"a share", "", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: "request_percentage", Value: 0.5}},
+		{"of an address", "", ip, kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: math.MaxInt32}},
 		{"of an address, too large", "too large", ip, kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: math.MaxInt32 + 1}},
 		{"of an address for a user", "Invalid configuration key", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: 1}},
 		{"fraction", "fractional", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1.5}},
 		{"not a number", "greater than 0", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: math.NaN()}},
 		{"infinite", "too large", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: math.Inf(1)}},
+		{"an infinite share", "a number", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: "request_percentage", Value: math.Inf(1)}},
 		{"nothing", "greater than 0", entity("user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate}},
 		{"type twice", "duplicate", entity("user", "user"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
 		{"no address", "not a valid IP", entity("ip"), kmsg.AlterClientQuotasRequestEntryOp{Key: connections, Value: 1}},
@@ -155,7 +156,7 @@ func TestQuotasAreCheckedAndNotStored(t *testing.T) { // KIP-546
 		{"nobody", "empty", nil, kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
 		{"a group", "Unhandled", entity("group"), kmsg.AlterClientQuotasRequestEntryOp{Key: rate, Value: 1}},
 	} {
-		err := quotaRefusal(&kmsg.AlterClientQuotasRequestEntry{Entity: c.entity, Ops: []kmsg.AlterClientQuotasRequestEntryOp{c.op}})
+		err := checkQuotas(&kmsg.AlterClientQuotasRequestEntry{Entity: c.entity, Ops: []kmsg.AlterClientQuotasRequestEntryOp{c.op}})
 		switch {
 		case c.sentence == "":
 			codeOf(t, c.what, err, nil)

@@ -1,18 +1,23 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/auth"
+	"github.com/varvelog/varve/broker/cluster"
 )
 
-// Client quotas (KIP-546). None is enforced yet, so none is stored: a quota that reads
-// back and limits nobody would be believed. What is wrong with a request is said as Kafka
-// says it; what would be right is refused, but for the removal of what is not there.
+// Client quotas (KIP-546). What is wrong with a request is said as Kafka says it. Package
+// auth has the rules by which quotas bind, throttle.go is where they meet requests.
 
 // The entities that have quotas.
 const (
@@ -25,10 +30,10 @@ const (
 // to be a whole number (KIP-13, KIP-124, KIP-599, KIP-612). 0: any number above 0.
 var (
 	clientQuotaKeys = map[string]float64{
-		"producer_byte_rate": math.MaxInt64, "consumer_byte_rate": math.MaxInt64,
-		"request_percentage": 0, "controller_mutation_rate": 0,
+		auth.ProducerBytes.String(): math.MaxInt64, auth.ConsumerBytes.String(): math.MaxInt64,
+		auth.RequestPercentage.String(): 0, auth.ControllerMutations.String(): 0,
 	}
-	ipQuotaKeys = map[string]float64{"connection_creation_rate": math.MaxInt32}
+	ipQuotaKeys = map[string]float64{auth.ConnectionCreation.String(): math.MaxInt32}
 )
 
 // quotaRemainder is how far from a whole number one may be, as in Kafka.
@@ -38,10 +43,49 @@ func (s *Server) describeClientQuotas(_ *call, q *kmsg.DescribeClientQuotasReque
 	p := q.ResponseKind().(*kmsg.DescribeClientQuotasResponse)
 	err := checkQuotaFilter(q.Components)
 	p.ErrorCode, p.ErrorMessage = code(err), text(err)
-	if err == nil {
-		p.Entries = []kmsg.DescribeClientQuotasResponseEntry{} // null goes with an error
+	if err != nil {
+		return p
+	}
+	p.Entries = []kmsg.DescribeClientQuotasResponseEntry{} // null goes with an error
+	for _, quota := range s.Store.Image().Quotas() {
+		if quotaMatches(quota.Entity, q) {
+			p.Entries = append(p.Entries, describedQuota(quota))
+		}
 	}
 	return p
+}
+
+// quotaMatches tells whether an entity has what the filter asks for, and, if it is strict,
+// nothing else.
+func quotaMatches(e cluster.QuotaEntity, q *kmsg.DescribeClientQuotasRequest) bool {
+	if q.Strict && len(e) != len(q.Components) {
+		return false
+	}
+	for _, f := range q.Components {
+		name, has := e[f.EntityType]
+		switch {
+		case !has,
+			f.MatchType == kmsg.QuotasMatchTypeDefault && name != nil,
+			f.MatchType == kmsg.QuotasMatchTypeExact && (name == nil || *name != *f.Match):
+			return false
+		}
+	}
+	return true
+}
+
+func describedQuota(quota cluster.Quota) kmsg.DescribeClientQuotasResponseEntry {
+	to := kmsg.NewDescribeClientQuotasResponseEntry()
+	for _, kind := range slices.Sorted(maps.Keys(quota.Entity)) {
+		e := kmsg.NewDescribeClientQuotasResponseEntryEntity()
+		e.Type, e.Name = kind, quota.Entity[kind]
+		to.Entity = append(to.Entity, e)
+	}
+	for _, key := range slices.Sorted(maps.Keys(quota.Limits)) {
+		v := kmsg.NewDescribeClientQuotasResponseEntryValue()
+		v.Key, v.Value = key, quota.Limits[key]
+		to.Values = append(to.Values, v)
+	}
+	return to
 }
 
 // checkQuotaFilter is Kafka's rule for filters of entities.
@@ -76,7 +120,7 @@ func checkQuotaFilter(filter []kmsg.DescribeClientQuotasRequestComponent) error 
 	return nil
 }
 
-func (s *Server) alterClientQuotas(_ *call, q *kmsg.AlterClientQuotasRequest) *kmsg.AlterClientQuotasResponse {
+func (s *Server) alterClientQuotas(ctx context.Context, _ *call, q *kmsg.AlterClientQuotasRequest) *kmsg.AlterClientQuotasResponse {
 	p := q.ResponseKind().(*kmsg.AlterClientQuotasResponse)
 	for i := range q.Entries {
 		r := kmsg.NewAlterClientQuotasResponseEntry()
@@ -85,16 +129,52 @@ func (s *Server) alterClientQuotas(_ *call, q *kmsg.AlterClientQuotasRequest) *k
 			to.Type, to.Name = e.Type, e.Name
 			r.Entity = append(r.Entity, to)
 		}
-		err := quotaRefusal(&q.Entries[i])
+		err := s.alterQuota(ctx, &q.Entries[i], q.ValidateOnly)
 		r.ErrorCode, r.ErrorMessage = code(err), text(err)
 		p.Entries = append(p.Entries, r)
 	}
 	return p
 }
 
-// quotaRefusal decides why an entity keeps the quotas it has. nil: it is to lose some,
-// and has none.
-func quotaRefusal(q *kmsg.AlterClientQuotasRequestEntry) error {
+// alterQuota changes the quotas of an entity, and waits until this broker goes by them.
+func (s *Server) alterQuota(ctx context.Context, q *kmsg.AlterClientQuotasRequestEntry, validateOnly bool) error {
+	if err := checkQuotas(q); err != nil || validateOnly {
+		return err
+	}
+	entity := make(cluster.QuotaEntity, len(q.Entity))
+	for _, e := range q.Entity {
+		entity[clone(e.Type)] = cloned(e.Name)
+	}
+	for range alterAttempts {
+		old := s.Store.Image().QuotaOf(entity)
+		switch err := s.Store.SetQuota(ctx, entity, old, alteredQuotas(old, q.Ops)); {
+		case err == nil:
+			return s.Partitions.Await(ctx, s.Store.Image().Revision())
+		case !errors.Is(err, cluster.ErrConflict):
+			return err
+		}
+	}
+	return cluster.ErrConflict
+}
+
+// alteredQuotas makes new quotas of an entity's old ones.
+func alteredQuotas(old map[string]float64, ops []kmsg.AlterClientQuotasRequestEntryOp) map[string]float64 {
+	next := maps.Clone(old)
+	if next == nil {
+		next = make(map[string]float64, len(ops))
+	}
+	for _, op := range ops {
+		if op.Remove {
+			delete(next, op.Key)
+			continue
+		}
+		next[clone(op.Key)] = op.Value
+	}
+	return next
+}
+
+// checkQuotas decides whether the changes to an entity are ones that there can be.
+func checkQuotas(q *kmsg.AlterClientQuotasRequestEntry) error {
 	named := make(map[string]bool, len(q.Ops))
 	for _, op := range q.Ops {
 		if named[op.Key] {
@@ -113,9 +193,6 @@ func quotaRefusal(q *kmsg.AlterClientQuotasRequestEntry) error {
 		if err := checkQuota(keys, op.Key, op.Value); err != nil {
 			return err
 		}
-	}
-	if slices.ContainsFunc(q.Ops, func(op kmsg.AlterClientQuotasRequestEntryOp) bool { return !op.Remove }) {
-		return refuse(kerr.InvalidRequest, "Client quotas are not enforced by this version of varve, so none is stored.")
 	}
 	return nil
 }
@@ -157,6 +234,8 @@ func checkQuota(keys map[string]float64, key string, value float64) error {
 		return refuse(kerr.InvalidRequest, "Invalid configuration key "+key)
 	case !(value > 0): // NaN, too
 		return refuse(kerr.InvalidRequest, fmt.Sprintf("Quota %s must be greater than 0", key))
+	case most == 0 && math.IsInf(value, 1):
+		return refuse(kerr.InvalidRequest, fmt.Sprintf("Quota %s must be a number", key))
 	case most == 0:
 		return nil
 	case value > most:

@@ -12,10 +12,11 @@ import (
 )
 
 // createPartitions adds partitions to topics, one result per topic.
-func (s *Server) createPartitions(ctx context.Context, _ *call, q *kmsg.CreatePartitionsRequest) *kmsg.CreatePartitionsResponse {
+func (s *Server) createPartitions(ctx context.Context, c *call, q *kmsg.CreatePartitionsRequest) *kmsg.CreatePartitionsResponse {
 	p := q.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	ctx, cancel := withTimeout(ctx, q.TimeoutMillis)
 	defer cancel()
+	grant := s.mutations(c, strictCreatePartitions)
 	named := make(map[string]int)
 	for i := range q.Topics {
 		named[q.Topics[i].Topic]++
@@ -31,7 +32,7 @@ func (s *Server) createPartitions(ctx context.Context, _ *call, q *kmsg.CreatePa
 			err = refuse(kerr.InvalidRequest, "topic is named more than once in the request")
 			named[r.Topic] = 0
 		} else {
-			err = s.addPartitions(ctx, &q.Topics[i], q.ValidateOnly)
+			err = s.addPartitions(ctx, &q.Topics[i], grant, q.ValidateOnly)
 		}
 		r.ErrorCode, r.ErrorMessage = code(err), text(err)
 		p.Topics = append(p.Topics, r)
@@ -39,7 +40,7 @@ func (s *Server) createPartitions(ctx context.Context, _ *call, q *kmsg.CreatePa
 	return p
 }
 
-func (s *Server) addPartitions(ctx context.Context, q *kmsg.CreatePartitionsRequestTopic, validateOnly bool) error {
+func (s *Server) addPartitions(ctx context.Context, q *kmsg.CreatePartitionsRequestTopic, grant func(partitions int) error, validateOnly bool) error {
 	t, err := s.find(q.Topic, segment.TopicID{}, false)
 	if err != nil {
 		return err
@@ -55,6 +56,9 @@ func (s *Server) addPartitions(ctx context.Context, q *kmsg.CreatePartitionsRequ
 		return refuse(kerr.InvalidPartitions, fmt.Sprintf("at most %d partitions can be added at once", maxNewPartitions))
 	}
 	replicas, err := s.assignMore(t, q, add)
+	if err == nil {
+		err = grant(add)
+	}
 	if err != nil || validateOnly {
 		return err
 	}

@@ -70,6 +70,7 @@ func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopics
 		named[q.Topics[i].Topic]++
 		total += max(int(q.Topics[i].NumPartitions), len(q.Topics[i].ReplicaAssignment))
 	}
+	grant := s.mutations(c, strictCreateTopics)
 	for i := range q.Topics {
 		r := kmsg.NewCreateTopicsResponseTopic()
 		r.Topic = q.Topics[i].Topic
@@ -83,7 +84,7 @@ func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopics
 		case total > maxNewPartitions:
 			err = refuse(kerr.PolicyViolation, fmt.Sprintf("request creates %d partitions, more than %d", total, maxNewPartitions))
 		default:
-			err = s.createRequested(ctx, &q.Topics[i], q.ValidateOnly, &r)
+			err = s.createRequested(ctx, &q.Topics[i], grant, q.ValidateOnly, &r)
 		}
 		r.ErrorCode, r.ErrorMessage = code(err), text(err)
 		if err != nil {
@@ -94,7 +95,7 @@ func (s *Server) createTopics(ctx context.Context, c *call, q *kmsg.CreateTopics
 	return p
 }
 
-func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsRequestTopic, validateOnly bool, r *kmsg.CreateTopicsResponseTopic) error {
+func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsRequestTopic, grant func(int) error, validateOnly bool, r *kmsg.CreateTopicsResponseTopic) error {
 	n := newTopic{name: clone(q.Topic), partitions: q.NumPartitions, replicationFactor: q.ReplicationFactor, configs: make(map[string]string)}
 	if _, exists := s.Store.Image().Topic(n.name); internal(n.name) && !exists {
 		return refuse(kerr.InvalidTopicException, n.name+" is created by the broker itself")
@@ -117,7 +118,7 @@ func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsReques
 			n.assignment[a.Partition] = append([]int32{}, a.Replicas...)
 		}
 	}
-	t, replicas, err := s.createTopic(ctx, n, validateOnly)
+	t, replicas, err := s.createTopic(ctx, n, grant, validateOnly)
 	if err != nil {
 		return err
 	}
@@ -129,9 +130,9 @@ func (s *Server) createRequested(ctx context.Context, q *kmsg.CreateTopicsReques
 	return nil
 }
 
-// createTopic checks a topic and, unless validateOnly, creates it and waits until its
-// local replicas are open. It returns the assignment chosen.
-func (s *Server) createTopic(ctx context.Context, n newTopic, validateOnly bool) (*cluster.Topic, [][]int32, error) {
+// createTopic checks a topic and, if grant lets it, unless validateOnly, creates it and
+// waits until its local replicas are open. It returns the assignment chosen.
+func (s *Server) createTopic(ctx context.Context, n newTopic, grant func(partitions int) error, validateOnly bool) (*cluster.Topic, [][]int32, error) {
 	image := s.Store.Image()
 	if err := checkTopicName(n.name); err != nil {
 		return nil, nil, err
@@ -148,6 +149,9 @@ func (s *Server) createTopic(ctx context.Context, n newTopic, validateOnly bool)
 	}
 	configs := s.withTieringDefault(n)
 	if _, err := config.TopicConfig(n.name, s.Config().Topic, configs); err != nil {
+		return nil, nil, err
+	}
+	if err := grant(len(replicas)); err != nil {
 		return nil, nil, err
 	}
 	if validateOnly {

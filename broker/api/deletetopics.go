@@ -23,12 +23,16 @@ func (s *Server) deleteTopics(ctx context.Context, c *call, q *kmsg.DeleteTopics
 			asked = append(asked, t)
 		}
 	}
+	grant := s.mutations(c, strictDeleteTopics)
 	for i := range asked {
 		r := kmsg.NewDeleteTopicsResponseTopic()
 		r.Topic, r.TopicID = asked[i].Topic, asked[i].TopicID
 		t, err := s.deletable(&asked[i])
 		if err == nil {
 			r.Topic, r.TopicID = &t.Name, t.ID
+			err = grant(len(t.Partitions))
+		}
+		if err == nil {
 			err = s.deleteTopic(ctx, t)
 		}
 		r.ErrorCode, r.ErrorMessage = code(err), text(err)

@@ -21,6 +21,9 @@ func encode(c *call, p kmsg.Response) *wire.Response {
 		return nil
 	}
 	p.SetVersion(c.Version)
+	if r, ok := p.(kmsg.SetThrottleResponse); ok && c.throttle > 0 {
+		r.SetThrottle(c.throttleMillis())
+	}
 	b := buffers.Get().(*[]byte)
 	*b = p.AppendTo((*b)[:0])
 	return &wire.Response{

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/broker/auth"
 	"github.com/varvelog/varve/broker/partition"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment"
@@ -51,12 +52,12 @@ func (s *Server) fetch(ctx context.Context, c *call, q *kmsg.FetchRequest) (*wir
 		return fetchRefused(c, err)(ctx)
 	}
 	defer s.sessions.done(session)
+	maxBytes := s.fetchable(c, min(int64(q.MaxBytes), s.Config().FetchMaxBytes))
 	f := &fetch{
 		Server: s, call: c, isolation: q.IsolationLevel,
-		minBytes: int64(q.MinBytes),
-		maxBytes: min(int64(q.MaxBytes), s.Config().FetchMaxBytes),
-		maxWait:  time.Duration(q.MaxWaitMillis) * time.Millisecond,
-		session:  session, full: full, parts: parts,
+		minBytes: min(int64(q.MinBytes), maxBytes), maxBytes: maxBytes,
+		maxWait: time.Duration(q.MaxWaitMillis) * time.Millisecond,
+		session: session, full: full, parts: parts,
 	}
 	return f.wait(ctx)
 }
@@ -100,6 +101,9 @@ func (f *fetch) wait(ctx context.Context) (*wire.Response, error) {
 // read reads all partitions once, in order, within the byte limits. The first records
 // of a response may exceed them by one batch, or a large batch could never be read.
 func (f *fetch) read(w *segment.Waiter) (enough bool) {
+	if f.Limiter.Limits(auth.RequestPercentage) {
+		defer f.charge(f.call, f.Now())
+	}
 	f.results = f.results[:0]
 	left, total := f.maxBytes, int64(0)
 	for _, part := range f.parts {
@@ -147,6 +151,15 @@ func (f *fetch) each(do func(*partition.Partition)) {
 	}
 }
 
+// size is the bytes of records that were read.
+func (f *fetch) size() int64 {
+	total := int64(0)
+	for i := range f.results {
+		total += f.results[i].Records.Size
+	}
+	return total
+}
+
 // release gives back the files of what was read and will not be sent.
 func (f *fetch) release() {
 	for i := range f.results {
@@ -155,8 +168,17 @@ func (f *fetch) release() {
 	f.results = f.results[:0]
 }
 
-// respond encodes the results and tells the session what was sent.
+// respond encodes the results and tells the session what was sent. Where a quota does not
+// grant it yet, nothing is sent, and the session that would begin with it does not.
 func (f *fetch) respond() *wire.Response {
+	if !f.admitFetched(f.call, f.size()) {
+		f.release()
+		if f.full {
+			f.sessions.drop(f.session)
+			f.session = nil
+		}
+		return encodeFetch(f.call, f.session.responseID(), nil, nil)
+	}
 	sent := f.results
 	parts := f.parts
 	if f.session != nil {

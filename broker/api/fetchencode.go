@@ -12,7 +12,7 @@ import (
 func encodeFetch(c *call, session int32, parts []*fetchPart, results []fetched) *wire.Response {
 	e := &fetchEncoder{version: c.Version, flexible: c.Version >= 12, buffer: buffers.Get().(*[]byte)}
 	b := (*e.buffer)[:0]
-	b = kbin.AppendInt32(b, 0) // throttle time, ms
+	b = kbin.AppendInt32(b, c.throttleMillis())
 	if c.Version >= 7 {
 		b = kbin.AppendInt16(b, 0) // error code
 		b = kbin.AppendInt32(b, session)

@@ -32,7 +32,7 @@ func TestFetchResponseDecodesInEveryVersion(t *testing.T) {
 	for version := int16(4); version <= 18; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			parts, results := fetchFixture(t, file)
-			r := encodeFetch(&call{&wire.Request{Key: 1, Version: version}}, 77, parts, results)
+			r := encodeFetch(&call{Request: &wire.Request{Key: 1, Version: version}}, 77, parts, results)
 			body := assemble(t, r)
 			r.Release()
 			p := kmsg.NewPtrFetchResponse()

@@ -110,6 +110,16 @@ func (c *fetchSessions) done(s *fetchSession) {
 	s.busy = false
 }
 
+// drop forgets a session; nil is none.
+func (c *fetchSessions) drop(s *fetchSession) {
+	if s == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byID, s.id)
+}
+
 // open caches a session where there is a slot, or one that was idle long enough;
 // otherwise the consumer goes on without a session, as in Kafka.
 func (c *fetchSessions) open(parts []*fetchPart, byID bool) *fetchSession {

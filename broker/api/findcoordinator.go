@@ -59,7 +59,7 @@ func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*clu
 	}
 	t, err := s.find(topic, segment.TopicID{}, false)
 	if err != nil {
-		if t, err = s.autoCreate(ctx, topic); err != nil {
+		if t, err = s.autoCreate(ctx, topic, freely); err != nil {
 			return nil, refuse(kerr.CoordinatorNotAvailable, err.Error())
 		}
 	}

@@ -23,7 +23,7 @@ func (s *Server) metadata(ctx context.Context, c *call, q *kmsg.MetadataRequest)
 	}
 	mayCreate := s.Config().AutoCreateTopics && (c.Version < 4 || q.AllowAutoTopicCreation)
 	for i := range q.Topics {
-		t, err := s.metadataLookup(ctx, &q.Topics[i], mayCreate)
+		t, err := s.metadataLookup(ctx, c, &q.Topics[i], mayCreate)
 		image = s.Store.Image()
 		if err == nil {
 			p.Topics = append(p.Topics, s.metadataTopic(image, t, q))
@@ -52,7 +52,7 @@ func (s *Server) metadataCluster(image *cluster.Image, c *call, q *kmsg.Metadata
 }
 
 // metadataLookup finds a topic by name or, from version 10 on, by id.
-func (s *Server) metadataLookup(ctx context.Context, q *kmsg.MetadataRequestTopic, mayCreate bool) (*cluster.Topic, error) {
+func (s *Server) metadataLookup(ctx context.Context, c *call, q *kmsg.MetadataRequestTopic, mayCreate bool) (*cluster.Topic, error) {
 	if q.Topic == nil {
 		return s.find("", q.TopicID, true)
 	}
@@ -63,11 +63,11 @@ func (s *Server) metadataLookup(ctx context.Context, q *kmsg.MetadataRequestTopi
 		}
 		return t, err
 	}
-	return s.autoCreate(ctx, *q.Topic)
+	return s.autoCreate(ctx, *q.Topic, s.mutations(c, neverStrict))
 }
 
 // autoCreate creates a topic with the broker's defaults; somebody else may be first.
-func (s *Server) autoCreate(ctx context.Context, name string) (*cluster.Topic, error) {
+func (s *Server) autoCreate(ctx context.Context, name string, grant func(partitions int) error) (*cluster.Topic, error) {
 	n := newTopic{name: name, partitions: -1, replicationFactor: -1}
 	switch {
 	case name == OffsetsTopic:
@@ -77,7 +77,7 @@ func (s *Server) autoCreate(ctx context.Context, name string) (*cluster.Topic, e
 	case internal(name):
 		return nil, kerr.InvalidTopicException
 	}
-	t, _, err := s.createTopic(ctx, n, false)
+	t, _, err := s.createTopic(ctx, n, grant, false)
 	if errors.Is(err, cluster.ErrTopicExists) {
 		return s.find(name, segment.TopicID{}, false)
 	}

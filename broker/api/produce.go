@@ -27,6 +27,7 @@ type produced struct {
 // A request that has to wait for the transaction coordinator first is appended when its
 // answer is due, and so is what the connection sends meanwhile: the order stays.
 func (s *Server) produce(c *call, q *kmsg.ProduceRequest) func(context.Context) (*kmsg.ProduceResponse, error) {
+	s.recordProduced(c)
 	p := s.prepareProduce(c, q)
 	if !s.deferred.needed(c.Conn, len(p.added) > 0) {
 		results := p.append()

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/varvelog/varve/broker/auth"
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/coordinator"
@@ -54,6 +55,7 @@ type Options struct {
 	Transactions *coordinator.Transactions
 	ProducerIDs  *coordinator.ProducerIDs
 	Markers      coordinator.MarkerWriter
+	Limiter      *auth.Limiter
 	Now          func() time.Time
 	Log          *zap.Logger
 	LogLevel     zap.AtomicLevel // of Log
@@ -82,6 +84,7 @@ func New(o Options) *Server {
 // call is what a handler knows beside its request.
 type call struct {
 	*wire.Request
+	throttle time.Duration // that the answer tells the client to wait (KIP-219)
 }
 
 // Start implements wire.Handler.
@@ -100,7 +103,11 @@ func (s *Server) Start(ctx context.Context, r *wire.Request) (wire.Pending, erro
 		return nil, fmt.Errorf("%s version %d is not served (%d to %d are)", a.name, r.Version, a.min, a.max)
 	}
 	s.counts[a.key].Add(1)
-	return a.start(ctx, s, &call{r})
+	c := &call{Request: r}
+	if s.Limiter.Limits(auth.RequestPercentage) {
+		defer s.charge(c, s.Now())
+	}
+	return a.start(ctx, s, c)
 }
 
 // Requests calls yield with each API's name and how often it was asked for.

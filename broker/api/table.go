@@ -38,8 +38,8 @@ func init() {
 	table = []row{
 		{key: 0, name: "Produce", min: 3, max: 13, start: started(kmsg.NewPtrProduceRequest, (*Server).produce)},
 		{key: 1, name: "Fetch", min: 4, max: 18, advertised: 4, start: startFetch},
-		{key: 2, name: "ListOffsets", min: 1, max: 11, advertised: 1, start: waits(kmsg.NewPtrListOffsetsRequest, (*Server).listOffsets)},
-		{key: 3, name: "Metadata", min: 0, max: 13, start: waits(kmsg.NewPtrMetadataRequest, (*Server).metadata)},
+		{key: 2, name: "ListOffsets", min: 1, max: 11, advertised: 1, start: works(kmsg.NewPtrListOffsetsRequest, (*Server).listOffsets)},
+		{key: 3, name: "Metadata", min: 0, max: 13, start: works(kmsg.NewPtrMetadataRequest, (*Server).metadata)},
 		{key: 8, name: "OffsetCommit", min: 2, max: 10, advertised: 2, start: started(kmsg.NewPtrOffsetCommitRequest, (*Server).offsetCommit)},
 		{key: 9, name: "OffsetFetch", min: 1, max: 10, advertised: 1, start: quick(kmsg.NewPtrOffsetFetchRequest, (*Server).offsetFetch)},
 		{key: 10, name: "FindCoordinator", min: 0, max: 6, start: waits(kmsg.NewPtrFindCoordinatorRequest, (*Server).findCoordinator)},
@@ -67,7 +67,7 @@ func init() {
 		{key: 32, name: "DescribeConfigs", min: 1, max: 4, advertised: 1, start: quick(kmsg.NewPtrDescribeConfigsRequest, (*Server).describeConfigs)},
 		{key: 33, name: "AlterConfigs", min: 0, max: 2, start: waits(kmsg.NewPtrAlterConfigsRequest, (*Server).alterConfigs)},
 		{key: 34, name: "AlterReplicaLogDirs", min: 1, max: 2, advertised: 1, start: waits(kmsg.NewPtrAlterReplicaLogDirsRequest, (*Server).alterReplicaLogDirs)},
-		{key: 35, name: "DescribeLogDirs", min: 1, max: 5, advertised: 1, start: waits(kmsg.NewPtrDescribeLogDirsRequest, (*Server).describeLogDirs)},
+		{key: 35, name: "DescribeLogDirs", min: 1, max: 5, advertised: 1, start: works(kmsg.NewPtrDescribeLogDirsRequest, (*Server).describeLogDirs)},
 		{key: 36, name: "SaslAuthenticate", min: 0, max: 2, start: quick(kmsg.NewPtrSASLAuthenticateRequest, (*Server).saslAuthenticate)},
 		{key: 37, name: "CreatePartitions", min: 0, max: 3, start: waits(kmsg.NewPtrCreatePartitionsRequest, (*Server).createPartitions)},
 		{key: 38, name: "CreateDelegationToken", min: 1, max: 3, advertised: 1, start: quick(kmsg.NewPtrCreateDelegationTokenRequest, (*Server).createDelegationToken)},
@@ -81,7 +81,7 @@ func init() {
 		{key: 46, name: "ListPartitionReassignments", min: 0, max: 0, start: quick(kmsg.NewPtrListPartitionReassignmentsRequest, (*Server).listPartitionReassignments)},
 		{key: 47, name: "OffsetDelete", min: 0, max: 0, start: started(kmsg.NewPtrOffsetDeleteRequest, (*Server).offsetDelete)},
 		{key: 48, name: "DescribeClientQuotas", min: 0, max: 1, start: quick(kmsg.NewPtrDescribeClientQuotasRequest, (*Server).describeClientQuotas)},
-		{key: 49, name: "AlterClientQuotas", min: 0, max: 1, start: quick(kmsg.NewPtrAlterClientQuotasRequest, (*Server).alterClientQuotas)},
+		{key: 49, name: "AlterClientQuotas", min: 0, max: 1, start: waits(kmsg.NewPtrAlterClientQuotasRequest, (*Server).alterClientQuotas)},
 		{key: 50, name: "DescribeUserScramCredentials", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeUserSCRAMCredentialsRequest, (*Server).describeUserSCRAMCredentials)},
 		{key: 51, name: "AlterUserScramCredentials", min: 0, max: 0, start: quick(kmsg.NewPtrAlterUserSCRAMCredentialsRequest, (*Server).alterUserSCRAMCredentials)},
 		{key: 55, name: "DescribeQuorum", min: 0, max: 2, start: quick(kmsg.NewPtrDescribeQuorumRequest, (*Server).describeQuorum)},
@@ -133,6 +133,15 @@ func waits[Q kmsg.Request, P kmsg.Response](newRequest func() Q, handle func(*Se
 		}
 		return func(ctx context.Context) (*wire.Response, error) { return encode(c, handle(s, ctx, c, q)), nil }, nil
 	}
+}
+
+// works makes a starter as waits does, of a handler that computes or reads more than it
+// waits: its time is its client's (KIP-124).
+func works[Q kmsg.Request, P kmsg.Response](newRequest func() Q, handle func(*Server, context.Context, *call, Q) P) starter {
+	return waits(newRequest, func(s *Server, ctx context.Context, c *call, q Q) P {
+		defer s.charge(c, s.Now())
+		return handle(s, ctx, c, q)
+	})
 }
 
 // started makes a starter of a handler that acts at once, in the order of requests,

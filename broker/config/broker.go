@@ -41,6 +41,8 @@ type Broker struct {
 	QueuedMaxRequestBytes                                  int64
 	ConnectionsMaxIdle                                     time.Duration
 	MaxConnections, MaxConnectionsPerIP, MaxConnectionRate int // 0: the default of package wire
+	QuotaWindows, MutationWindows                          int
+	QuotaWindow, MutationWindow                            time.Duration
 	FetchMaxBytes                                          int64
 	FetchSessionSlots                                      int
 	ShutdownTimeout                                        time.Duration
