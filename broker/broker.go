@@ -48,6 +48,7 @@ type Broker struct {
 	image        *cluster.Image // that openLogs has applied: where follow begins
 	groups       *coordinator.Groups
 	transactions *coordinator.Transactions
+	shares       *coordinator.Shares
 	producerIDs  *coordinator.ProducerIDs
 	limiter      *auth.Limiter
 	cleaner      *cleaner
@@ -105,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Transactions: b.transactions, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }

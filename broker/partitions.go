@@ -194,7 +194,7 @@ type loader interface {
 
 // coordinators is the table of coordinators by topic.
 func (b *Broker) coordinators() map[string]loader {
-	return map[string]loader{api.OffsetsTopic: b.groups, api.TransactionTopic: b.transactions}
+	return map[string]loader{api.OffsetsTopic: b.groups, api.TransactionTopic: b.transactions, api.ShareTopic: b.shares}
 }
 
 // loadCoordinators makes this broker the coordinator of the partitions of internal topics

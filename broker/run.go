@@ -32,6 +32,7 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	run("bucket reads", b.tier.Run)
 	run("group coordinator", b.tick(b.groups, b.steadyNow))
 	run("transaction coordinator", b.tick(b.transactions, b.steadyNow))
+	run("share coordinator", b.tick(b.shares, b.steadyNow))
 	run("http", b.http.serve)
 	for _, l := range b.loops() {
 		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })

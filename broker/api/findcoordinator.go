@@ -15,11 +15,12 @@ import (
 const (
 	groupKey       = 0
 	transactionKey = 1
+	shareKey       = 2 // "group:topic id:partition", from version 6 on (KIP-932)
 )
 
 // findCoordinator tells which broker leads the partition of __consumer_offsets that a
-// group lives in, or that of __transaction_state for a transactional id, creating the
-// topic when it is first asked for.
+// group lives in, that of __transaction_state for a transactional id, or that of
+// __share_group_state for a share partition, creating the topic when it is first asked for.
 func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	p := q.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	keys := q.CoordinatorKeys
@@ -29,7 +30,7 @@ func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoord
 	for _, key := range keys {
 		r := kmsg.NewFindCoordinatorResponseCoordinator()
 		r.Key, r.NodeID, r.Port = key, -1, -1
-		broker, err := s.coordinatorOf(ctx, q.CoordinatorType, key)
+		broker, err := s.coordinatorOf(ctx, c.Version, q.CoordinatorType, key)
 		if err == nil {
 			r.NodeID = broker.ID
 			r.Host, r.Port = endpoint(broker, c.Conn)
@@ -44,16 +45,22 @@ func (s *Server) findCoordinator(ctx context.Context, c *call, q *kmsg.FindCoord
 	return p
 }
 
-func (s *Server) coordinatorOf(ctx context.Context, kind int8, key string) (*cluster.Broker, error) {
+func (s *Server) coordinatorOf(ctx context.Context, version int16, kind int8, key string) (*cluster.Broker, error) {
 	var (
 		topic string
 		index int
 	)
-	switch kind {
-	case groupKey:
+	switch {
+	case kind == groupKey:
 		topic, index = OffsetsTopic, int(s.Groups.PartitionFor(key))
-	case transactionKey:
+	case kind == transactionKey:
 		topic, index = TransactionTopic, int(s.Transactions.PartitionFor(key))
+	case kind == shareKey && version >= 6:
+		partition, err := s.Shares.KeyPartition(key)
+		if err != nil {
+			return nil, refuse(kerr.InvalidRequest, err.Error())
+		}
+		topic, index = ShareTopic, int(partition)
 	default:
 		return nil, refuse(kerr.InvalidRequest, "unknown coordinator type")
 	}

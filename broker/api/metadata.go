@@ -74,6 +74,8 @@ func (s *Server) autoCreate(ctx context.Context, name string, grant func(partiti
 		n = s.offsetsTopic()
 	case name == TransactionTopic:
 		n = s.transactionTopic()
+	case name == ShareTopic:
+		n = s.shareTopic()
 	case internal(name):
 		return nil, kerr.InvalidTopicException
 	}

@@ -53,6 +53,7 @@ type Options struct {
 	Partitions   Partitions
 	Groups       *coordinator.Groups
 	Transactions *coordinator.Transactions
+	Shares       *coordinator.Shares
 	ProducerIDs  *coordinator.ProducerIDs
 	Markers      coordinator.MarkerWriter
 	Limiter      *auth.Limiter

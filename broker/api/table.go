@@ -28,7 +28,7 @@ type starter func(ctx context.Context, s *Server, c *call) (wire.Pending, error)
 const keyApiVersions = 18
 
 // maxKey is the largest API key of the table.
-const maxKey = 75
+const maxKey = 92
 
 // table lists what is served. The versions are those of Apache Kafka 4.3.0. It is
 // filled in by init since one of its rows, ApiVersions, answers with the table itself.
@@ -95,6 +95,11 @@ func init() {
 		{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, start: quick(kmsg.NewPtrConsumerGroupDescribeRequest, (*Server).consumerGroupDescribe)},
 		{key: 74, name: "ListConfigResources", min: 0, max: 1, start: quick(kmsg.NewPtrListConfigResourcesRequest, (*Server).listConfigResources)},
 		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
+		{key: 83, name: "InitializeShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrInitializeShareGroupStateRequest, (*Server).initializeShareGroupState)},
+		{key: 84, name: "ReadShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrReadShareGroupStateRequest, (*Server).readShareGroupState)},
+		{key: 85, name: "WriteShareGroupState", min: 0, max: 1, start: started(kmsg.NewPtrWriteShareGroupStateRequest, (*Server).writeShareGroupState)},
+		{key: 86, name: "DeleteShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrDeleteShareGroupStateRequest, (*Server).deleteShareGroupState)},
+		{key: 87, name: "ReadShareGroupStateSummary", min: 0, max: 1, start: started(kmsg.NewPtrReadShareGroupStateSummaryRequest, (*Server).readShareGroupStateSummary)},
 	}
 }
 

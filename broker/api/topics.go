@@ -17,8 +17,13 @@ const OffsetsTopic = "__consumer_offsets"
 // TransactionTopic holds the state of transactional ids.
 const TransactionTopic = "__transaction_state"
 
+// ShareTopic holds the state of share partitions.
+const ShareTopic = "__share_group_state"
+
 // internal tells whether only the broker itself writes to a topic.
-func internal(topic string) bool { return topic == OffsetsTopic || topic == TransactionTopic }
+func internal(topic string) bool {
+	return topic == OffsetsTopic || topic == TransactionTopic || topic == ShareTopic
+}
 
 // maxTopicName is the longest topic name, in bytes.
 const maxTopicName = 249

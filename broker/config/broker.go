@@ -77,6 +77,7 @@ type Broker struct {
 	OffsetsTopicReplicationFactor                     int16
 	OffsetsTopicSegmentBytes                          int64
 	Transactions                                      Transactions
+	Shares                                            Shares
 
 	// Tiering.
 	TieringDefault                                            bool
@@ -104,6 +105,17 @@ type Transactions struct {
 	ReplicationFactor            int16
 	MinISR                       int32
 	SegmentBytes                 int64
+}
+
+// Shares are the settings of the share coordinator (KIP-932).
+type Shares struct {
+	Partitions         int32 // of __share_group_state, as the following
+	ReplicationFactor  int16
+	MinISR             int32
+	SegmentBytes       int64
+	UpdatesPerSnapshot int
+	WriteTimeout       time.Duration
+	Prune, Cold        time.Duration
 }
 
 // Bucket says where segments go.

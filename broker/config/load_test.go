@@ -31,7 +31,7 @@ func TestQuickstartFilesLoad(t *testing.T) {
 	}{
 		"0.9": {0, "/tmp/kafka-logs", 5, Endpoint{"PLAINTEXT", "", 9092}},
 		"2.7": {0, "/tmp/kafka-logs", 5, Endpoint{"PLAINTEXT", "", 9092}},
-		"4.3": {1, "/tmp/kraft-combined-logs", 9, Endpoint{"PLAINTEXT", "", 9092}},
+		"4.3": {1, "/tmp/kraft-combined-logs", 7, Endpoint{"PLAINTEXT", "", 9092}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file, err := os.ReadFile("testdata/quickstart-" + name + ".properties")

@@ -101,7 +101,6 @@ const (
 	noThreads = "requests need no pool of threads here: a connection has its own goroutines"
 	noZk      = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
 	noKraft   = "every broker embeds the metadata it needs"
-	noShare   = "share groups are not built yet"
 	noPurge   = "waiting requests are woken one by one and never purged"
 )
 
@@ -219,6 +218,17 @@ var brokerKeys = []Key{
 	row("offsets.topic.replication.factor", Short, "3", "Replicas of __consumer_offsets; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.OffsetsTopicReplicationFactor })),
 	row("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets.", from(1<<20), toBroker(func(b *Broker) any { return &b.OffsetsTopicSegmentBytes })),
 
+	// Share groups (KIP-932).
+	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), toBroker(func(b *Broker) any { return &b.Shares.Partitions })),
+	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.Shares.ReplicationFactor })),
+	row("share.coordinator.state.topic.min.isr", Short, "2", "min.insync.replicas of __share_group_state; never more than it has replicas.", from(1), toBroker(func(b *Broker) any { return &b.Shares.MinISR })),
+	row("share.coordinator.state.topic.segment.bytes", Int, "104857600", "segment.bytes of __share_group_state.", from(1<<20), toBroker(func(b *Broker) any { return &b.Shares.SegmentBytes })),
+	row("share.coordinator.state.topic.compression.codec", Int, "0", "Codec of the records of __share_group_state; 0 is none.", defaultOnly("records of the share coordinator are written as they are")),
+	row("share.coordinator.snapshot.update.records.per.snapshot", Int, "500", "How many updates of a share partition are written before a snapshot of it.", between(0, 500), toBroker(func(b *Broker) any { return &b.Shares.UpdatesPerSnapshot })),
+	row("share.coordinator.write.timeout.ms", Int, "5000", "How long a write of share partitions' state waits to be committed.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Shares.WriteTimeout })),
+	row("share.coordinator.state.topic.prune.interval.ms", Int, "300000", "How often records of __share_group_state are deleted that no snapshot needs any more.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Shares.Prune })),
+	row("share.coordinator.cold.partition.snapshot.interval.ms", Int, "300000", "Age at which snapshots of share partitions are written again while they keep records from being deleted.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Shares.Cold })),
+
 	// Transactions.
 	row("transaction.max.timeout.ms", Int, "900000", "Longest transaction.timeout.ms that a producer may ask for.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.MaxTimeout })),
 	row("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", "How often open transactions are looked at whose time is up; they are aborted.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.Transactions.AbortInterval })),
@@ -287,9 +297,10 @@ var brokerKeys = []Key{
 	row("controller.listener.names", List, "", "Listeners of the controller; they are not opened.", noEffect(noKraft)),
 	row("transaction.state.log.load.buffer.size", Int, "5242880", "Bytes of __transaction_state that are read at a time when it is loaded.", from(1), noEffect("a load holds one batch at a time")),
 	row("add.partitions.to.txn.retry.backoff.ms", Int, "20", "Pause before adding a partition to a transaction is tried again.", from(1), noEffect("who waits for the transaction before is woken when that is complete")),
-	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state.", from(1), noEffect(noShare)),
-	row("share.coordinator.state.topic.min.isr", Short, "2", "min.insync.replicas of __share_group_state.", from(1), noEffect(noShare)),
-	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), noEffect(noShare)),
+	row("share.coordinator.load.buffer.size", Int, "5242880", "Bytes of __share_group_state that are read at a time when it is loaded.", from(1), noEffect("a load holds one batch at a time")),
+	row("share.coordinator.threads", Int, "1", "Threads of the share coordinator.", from(1), noEffect(noThreads)),
+	row("share.coordinator.append.linger.ms", Int, "-1", "How long appends to __share_group_state wait for more; -1 adapts itself.", from(-1), noEffect("appends are made at once, and one flush serves all that wait for it")),
+	row("share.coordinator.cached.buffer.max.bytes", Int, "1048588", "Largest buffer that the share coordinator keeps.", from(524288), noEffect("no buffer is kept")),
 	row("log.cleaner.io.buffer.size", Int, "524288", "Memory for the buffers of all cleaners.", from(0), noEffect("a cleaner has two buffers of 1 MiB")),
 	row("log.cleaner.io.buffer.load.factor", Double, "0.9", "How full a cleaner's map gets.", from(0), noEffect("it is filled to 0.8, which holds as many keys as Kafka's")),
 	row("fetch.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),

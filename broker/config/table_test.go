@@ -125,6 +125,8 @@ var stricter = map[string]bool{
 	"offsets.topic.segment.bytes":             true,                                                                       // segment.bytes has it since 4.0
 	"log.flush.offset.checkpoint.interval.ms": true,                                                                       // a loop without a pause
 	"max.connections":                         true, "max.connections.per.ip": true, "max.connection.creation.rate": true, // a broker that nobody reaches
+
+	"share.coordinator.state.topic.segment.bytes": true,
 }
 
 var update = flag.Bool("update", false, "write docs/configuration.md anew")

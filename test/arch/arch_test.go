@@ -28,6 +28,7 @@ var order = []string{
 	"broker/replication",
 	"broker/coordinator",
 	"broker/coordinator/group",
+	"broker/coordinator/share",
 	"broker/coordinator/txn",
 	"broker/cluster",
 	"tiering/s3", "tiering/minio", "tiering/file", "tiering/mem", // drivers: seen by the composition root and by tests
@@ -64,7 +65,7 @@ var fences = []struct {
 
 // core packages take clock, files and network as arguments, so that tests can crash,
 // delay and fake them all.
-var core = []string{"index", "segment", "segment/batch", "retention", "tiering", "broker/partition", "broker/coordinator", "broker/coordinator/group", "broker/coordinator/txn"}
+var core = []string{"index", "segment", "segment/batch", "retention", "tiering", "broker/partition", "broker/coordinator", "broker/coordinator/group", "broker/coordinator/share", "broker/coordinator/txn"}
 
 // direct lists what core packages must not use, by import path. Timers wait and tell no
 // time; a source of randomness that is given a seed is an argument.
