@@ -149,7 +149,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 		SessionMin: b.config().GroupMinSessionTimeout, SessionMax: b.config().GroupMaxSessionTimeout,
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,
-		Consumer: b.consumerSettings, Metadata: coordinator.NewTopics(b.store.Image).Metadata,
+		Consumer: b.consumerSettings, Streams: b.streamsSettings, Metadata: coordinator.NewTopics(b.store.Image).Metadata,
 	})
 	b.producerIDs = coordinator.NewProducerIDs(b.store.ProducerIDs)
 	b.transactions = b.newTransactions()

@@ -23,13 +23,23 @@ func (b *Broker) wireOptions() wire.Options {
 
 // consumerSettings are those of a group of the consumer protocol (KIP-848).
 func (b *Broker) consumerSettings(groupID string) group.Settings {
-	c := b.config().Group(b.store.Image().GroupConfigs(groupID))
+	c := b.config().Group(b.store.Image().GroupConfigs(groupID)).Consumer
 	return group.Settings{
 		SessionTimeout: c.SessionTimeout.Milliseconds(), HeartbeatInterval: c.HeartbeatInterval.Milliseconds(),
 		AssignmentInterval: c.AssignmentInterval.Milliseconds(), RegexRefresh: c.RegexRefreshInterval.Milliseconds(),
 		MaxSize: c.MaxSize, Assignors: c.Assignors,
 		Upgrade:   c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "upgrade",
 		Downgrade: c.MigrationPolicy == "bidirectional" || c.MigrationPolicy == "downgrade",
+	}
+}
+
+// streamsSettings are those of a group of the streams protocol (KIP-1071).
+func (b *Broker) streamsSettings(groupID string) group.StreamsSettings {
+	c := b.config().Group(b.store.Image().GroupConfigs(groupID)).Streams
+	return group.StreamsSettings{
+		SessionTimeout: c.SessionTimeout.Milliseconds(), HeartbeatInterval: c.HeartbeatInterval.Milliseconds(),
+		AssignmentInterval: c.AssignmentInterval.Milliseconds(), InitialRebalanceDelay: c.InitialRebalanceDelay.Milliseconds(),
+		StandbyReplicas: c.StandbyReplicas, MaxSize: c.MaxSize,
 	}
 }
 

@@ -12,13 +12,18 @@ type feature struct {
 // what a broker of this version serves, every broker of its cluster serves.
 //
 // A level below the highest acts on clients, which read it and then keep to older
-// versions of the APIs; group.version 0 also has the consumer protocol refused.
+// versions of the APIs; group.version 0 also has the consumer protocol refused,
+// streams.version 0 the streams protocol.
 var features = []feature{
 	{groupVersion, 0, 1},          // the consumer protocol (KIP-848)
+	{streamsVersion, 0, 1},        // the streams protocol (KIP-1071)
 	{"transaction.version", 0, 2}, // an epoch for each transaction (KIP-890)
 }
 
-const groupVersion = "group.version"
+const (
+	groupVersion   = "group.version"
+	streamsVersion = "streams.version"
+)
 
 // level returns a feature's finalized level of those that were set.
 func (f *feature) level(set map[string]int16) int16 {

@@ -100,6 +100,8 @@ func init() {
 		{key: 85, name: "WriteShareGroupState", min: 0, max: 1, start: started(kmsg.NewPtrWriteShareGroupStateRequest, (*Server).writeShareGroupState)},
 		{key: 86, name: "DeleteShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrDeleteShareGroupStateRequest, (*Server).deleteShareGroupState)},
 		{key: 87, name: "ReadShareGroupStateSummary", min: 0, max: 1, start: started(kmsg.NewPtrReadShareGroupStateSummaryRequest, (*Server).readShareGroupStateSummary)},
+		{key: 88, name: "StreamsGroupHeartbeat", min: 0, max: 0, start: started(kmsg.NewPtrStreamsGroupHeartbeatRequest, (*Server).streamsGroupHeartbeat)},
+		{key: 89, name: "StreamsGroupDescribe", min: 0, max: 0, start: quick(kmsg.NewPtrStreamsGroupDescribeRequest, (*Server).streamsGroupDescribe)},
 	}
 }
 

@@ -13,6 +13,16 @@ type ConsumerGroups struct {
 	MigrationPolicy                                                  string // lower case
 }
 
+// StreamsGroups are the settings of groups of the streams protocol (KIP-1071).
+type StreamsGroups struct {
+	SessionTimeout, MinSessionTimeout, MaxSessionTimeout             time.Duration
+	HeartbeatInterval, MinHeartbeatInterval, MaxHeartbeatInterval    time.Duration
+	AssignmentInterval, MinAssignmentInterval, MaxAssignmentInterval time.Duration
+	InitialRebalanceDelay                                            time.Duration
+	StandbyReplicas, MaxStandbyReplicas                              int
+	MaxSize                                                          int
+}
+
 // Endpoint is a listener: NAME://HOST:PORT. An empty host is every address.
 type Endpoint struct {
 	Name string
@@ -72,6 +82,7 @@ type Broker struct {
 	OffsetMetadataMaxBytes                            int
 	OffsetsCommitTimeout                              time.Duration
 	Consumer                                          ConsumerGroups
+	Streams                                           StreamsGroups
 	OffsetsRetention, OffsetsRetentionCheckInterval   time.Duration
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,20 +41,39 @@ func checkMigration(value string) string {
 // settle checks what keys say of one another.
 func (c *ConsumerGroups) settle(f *faults) {
 	c.MigrationPolicy = strings.ToLower(c.MigrationPolicy)
-	for _, r := range []struct {
-		key           string
-		low, is, high time.Duration
-	}{
+	settleIntervals(f, "group.consumer.", c.SessionTimeout, c.HeartbeatInterval, []interval{
 		{"session.timeout.ms", c.MinSessionTimeout, c.SessionTimeout, c.MaxSessionTimeout},
 		{"heartbeat.interval.ms", c.MinHeartbeatInterval, c.HeartbeatInterval, c.MaxHeartbeatInterval},
 		{"assignment.interval.ms", c.MinAssignmentInterval, c.AssignmentInterval, c.MaxAssignmentInterval},
-	} {
+	})
+}
+
+// settle checks what keys say of one another.
+func (c *StreamsGroups) settle(f *faults) {
+	settleIntervals(f, "group.streams.", c.SessionTimeout, c.HeartbeatInterval, []interval{
+		{"session.timeout.ms", c.MinSessionTimeout, c.SessionTimeout, c.MaxSessionTimeout},
+		{"heartbeat.interval.ms", c.MinHeartbeatInterval, c.HeartbeatInterval, c.MaxHeartbeatInterval},
+		{"assignment.interval.ms", c.MinAssignmentInterval, c.AssignmentInterval, c.MaxAssignmentInterval},
+	})
+	if c.StandbyReplicas > c.MaxStandbyReplicas {
+		f.add("group.streams.num.standby.replicas", "", "group.streams.num.standby.replicas must be at most group.streams.max.standby.replicas")
+	}
+}
+
+// interval is a setting between two others.
+type interval struct {
+	key           string
+	low, is, high time.Duration
+}
+
+func settleIntervals(f *faults, prefix string, session, heartbeat time.Duration, all []interval) {
+	for _, r := range all {
 		if r.is < r.low || r.is > r.high {
-			f.add("group.consumer."+r.key, "", "group.consumer.%s must be at least group.consumer.min.%s and at most group.consumer.max.%s", r.key, r.key, r.key)
+			f.add(prefix+r.key, "", "%s must be at least %smin.%s and at most %smax.%s", prefix+r.key, prefix, r.key, prefix, r.key)
 		}
 	}
-	if c.HeartbeatInterval >= c.SessionTimeout {
-		f.add("group.consumer.heartbeat.interval.ms", "", "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms")
+	if heartbeat >= session {
+		f.add(prefix+"heartbeat.interval.ms", "", "%sheartbeat.interval.ms must be less than %ssession.timeout.ms", prefix, prefix)
 	}
 }
 
@@ -63,6 +83,11 @@ var groupKeys = []Key{
 	row("consumer.session.timeout.ms", Int, "45000", "Session timeout of the group's members in the consumer protocol (KIP-848).", from(1)),
 	row("consumer.heartbeat.interval.ms", Int, "5000", "How often the group's members send a heartbeat in the consumer protocol.", from(1)),
 	row("consumer.assignment.interval.ms", Int, "1000", "Least time between two assignments of the group in the consumer protocol (KIP-1263).", from(0)),
+	row("streams.session.timeout.ms", Int, "45000", "Session timeout of the group's members in the streams protocol (KIP-1071).", from(1)),
+	row("streams.heartbeat.interval.ms", Int, "5000", "How often the group's members send a heartbeat in the streams protocol.", from(1)),
+	row("streams.num.standby.replicas", Int, "0", "Copies of the state of each of the group's tasks, beside the task's own.", from(0)),
+	row("streams.initial.rebalance.delay.ms", Int, "3000", "How long the group waits for more members when it is new.", from(0)),
+	row("streams.assignment.interval.ms", Int, "1000", "Least time between two assignments of the group in the streams protocol (KIP-1263).", from(0)),
 }
 
 func groupKey(name string) *Key {
@@ -83,23 +108,77 @@ func AlterGroup(current map[string]string, ops []Op) (map[string]string, error) 
 	return alter(known, false, current, ops)
 }
 
-// bounds are what a group setting may be set to on this broker, and where it goes.
-func (c *ConsumerGroups) bounds(name string) (low, high time.Duration, to *time.Duration) {
+// GroupSettings are the settings of one group.
+type GroupSettings struct {
+	Consumer ConsumerGroups
+	Streams  StreamsGroups
+}
+
+// bounds is what a group setting may be set to on this broker, and where it goes.
+type bounds struct {
+	low, high       int64 // in the unit of the key
+	lowKey, highKey string
+	duration        *time.Duration // of milliseconds
+	number          *int           // where duration is nil
+}
+
+func (b bounds) get() int64 {
+	if b.duration != nil {
+		return b.duration.Milliseconds()
+	}
+	return int64(*b.number)
+}
+
+func (b bounds) set(n int64) {
+	if b.duration != nil {
+		*b.duration = time.Duration(n) * time.Millisecond
+		return
+	}
+	*b.number = int(n)
+}
+
+// span is the bounds of a duration: of consumer.x the keys group.consumer.min.x and
+// group.consumer.max.x.
+func span(name string, low, high time.Duration, to *time.Duration) bounds {
+	protocol, rest, _ := strings.Cut(name, ".")
+	return bounds{
+		low: low.Milliseconds(), high: high.Milliseconds(), duration: to,
+		lowKey: "group." + protocol + ".min." + rest, highKey: "group." + protocol + ".max." + rest,
+	}
+}
+
+func (g *GroupSettings) bounds(name string) bounds {
+	c, s := &g.Consumer, &g.Streams
 	switch name {
 	case "consumer.session.timeout.ms":
-		return c.MinSessionTimeout, c.MaxSessionTimeout, &c.SessionTimeout
+		return span(name, c.MinSessionTimeout, c.MaxSessionTimeout, &c.SessionTimeout)
 	case "consumer.heartbeat.interval.ms":
-		return c.MinHeartbeatInterval, c.MaxHeartbeatInterval, &c.HeartbeatInterval
-	default:
-		return c.MinAssignmentInterval, c.MaxAssignmentInterval, &c.AssignmentInterval
+		return span(name, c.MinHeartbeatInterval, c.MaxHeartbeatInterval, &c.HeartbeatInterval)
+	case "consumer.assignment.interval.ms":
+		return span(name, c.MinAssignmentInterval, c.MaxAssignmentInterval, &c.AssignmentInterval)
+	case "streams.session.timeout.ms":
+		return span(name, s.MinSessionTimeout, s.MaxSessionTimeout, &s.SessionTimeout)
+	case "streams.heartbeat.interval.ms":
+		return span(name, s.MinHeartbeatInterval, s.MaxHeartbeatInterval, &s.HeartbeatInterval)
+	case "streams.assignment.interval.ms":
+		return span(name, s.MinAssignmentInterval, s.MaxAssignmentInterval, &s.AssignmentInterval)
+	case "streams.num.standby.replicas":
+		return bounds{high: int64(s.MaxStandbyReplicas), highKey: "group.streams.max.standby.replicas", number: &s.StandbyReplicas}
+	case "streams.initial.rebalance.delay.ms":
+		return bounds{high: math.MaxInt32, duration: &s.InitialRebalanceDelay}
 	}
+	panic("config: group setting " + name + " has no bounds")
+}
+
+func (b *Broker) group() GroupSettings {
+	return GroupSettings{Consumer: b.Consumer, Streams: b.Streams}
 }
 
 // CheckGroup checks what a group is to be set to. The error is an *Error with every
 // fault.
 func (b *Broker) CheckGroup(overrides map[string]string) error {
 	var f faults
-	c := b.Consumer
+	g := b.group()
 	for _, name := range sortedKeys(overrides) {
 		k := groupKey(name)
 		if k == nil {
@@ -111,49 +190,57 @@ func (b *Broker) CheckGroup(overrides map[string]string) error {
 			f.invalid(name, overrides[name], reason)
 			continue
 		}
-		low, high, to := c.bounds(name)
-		if *to = millis(value); *to < low || *to > high {
-			limits := "group." + strings.Replace(name, "consumer.", "consumer.%s.", 1)
-			f.add(name, value, "%s must be at least "+limits+", %d, and at most "+limits+", %d", name, "min", low.Milliseconds(), "max", high.Milliseconds())
+		to, n := g.bounds(name), integer(value)
+		to.set(n)
+		switch {
+		case n >= to.low && n <= to.high:
+		case to.lowKey == "":
+			f.add(name, value, "%s must be at most %s, %d", name, to.highKey, to.high)
+		default:
+			f.add(name, value, "%s must be at least %s, %d, and at most %s, %d", name, to.lowKey, to.low, to.highKey, to.high)
 		}
 	}
-	if c.HeartbeatInterval >= c.SessionTimeout {
-		f.add("consumer.heartbeat.interval.ms", "", "consumer.heartbeat.interval.ms must be less than consumer.session.timeout.ms")
+	for _, p := range []struct {
+		protocol           string
+		heartbeat, session time.Duration
+	}{{"consumer", g.Consumer.HeartbeatInterval, g.Consumer.SessionTimeout}, {"streams", g.Streams.HeartbeatInterval, g.Streams.SessionTimeout}} {
+		if p.heartbeat >= p.session {
+			f.add(p.protocol+".heartbeat.interval.ms", "", "%s.heartbeat.interval.ms must be less than %s.session.timeout.ms", p.protocol, p.protocol)
+		}
 	}
 	return f.err()
 }
 
-func millis(value string) time.Duration {
+func integer(value string) int64 {
 	n, _ := strconv.ParseInt(value, 10, 64) // parse has accepted it
-	return time.Duration(n) * time.Millisecond
+	return n
 }
 
 // Group is the settings of a group with overrides of its own. What they were checked
 // against may have changed since: they are kept within the bounds of now.
-func (b *Broker) Group(overrides map[string]string) ConsumerGroups {
-	c := b.Consumer
+func (b *Broker) Group(overrides map[string]string) GroupSettings {
+	g := b.group()
 	for name, value := range overrides {
 		k := groupKey(name)
 		if k == nil {
 			continue
 		}
 		if canonical, reason := k.parse(value); reason == "" {
-			low, high, to := c.bounds(name)
-			*to = min(max(millis(canonical), low), high)
+			to := g.bounds(name)
+			to.set(min(max(integer(canonical), to.low), to.high))
 		}
 	}
-	return c
+	return g
 }
 
 // DescribeGroup tells every setting of a group that has overrides of its own.
 func (b *Broker) DescribeGroup(overrides map[string]string) []Entry {
-	c := b.Consumer
+	g := b.group()
 	entries := make([]Entry, 0, len(groupKeys))
 	for i := range groupKeys {
 		k := &groupKeys[i]
 		e := Entry{Name: k.Name, Type: k.Type, Doc: k.Doc}
-		_, _, to := c.bounds(k.Name)
-		value := strconv.FormatInt(to.Milliseconds(), 10)
+		value := strconv.FormatInt(g.bounds(k.Name).get(), 10)
 		if override, set := overrides[k.Name]; set {
 			value = override
 			e.Synonyms = append(e.Synonyms, EntrySynonym{Name: k.Name, Value: k.shown(override), Source: DynamicGroupConfig})

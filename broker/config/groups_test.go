@@ -26,6 +26,13 @@ func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
 		{"consumer.session.timeout.ms", "x", "Not a number"},
 		{"consumer.heartbeat.interval.ms", "15000", ""},
 		{"consumer.assignment.interval.ms", "0", ""},
+		{"streams.session.timeout.ms", "50000", ""},
+		{"streams.session.timeout.ms", "70000", "at most group.streams.max.session.timeout.ms"},
+		{"streams.heartbeat.interval.ms", "1", "at least group.streams.min.heartbeat.interval.ms"},
+		{"streams.num.standby.replicas", "2", ""},
+		{"streams.num.standby.replicas", "3", "at most group.streams.max.standby.replicas"},
+		{"streams.initial.rebalance.delay.ms", "0", ""},
+		{"streams.initial.rebalance.delay.ms", "-1", "Value must be at least 0"},
 		{"share.isolation.level", "1", "Unknown group config name"},
 	} {
 		err := b.CheckGroup(map[string]string{c.name: c.value})
@@ -36,10 +43,13 @@ func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
 			t.Errorf("%s=%s: %v, want %q", c.name, c.value, err, c.fault)
 		}
 	}
-	if got := b.Group(map[string]string{"consumer.session.timeout.ms": "999999"}).SessionTimeout; got != time.Minute {
+	if got := b.Group(map[string]string{"consumer.session.timeout.ms": "999999"}).Consumer.SessionTimeout; got != time.Minute {
 		t.Errorf("a session timeout that was fine once is %v", got)
 	}
-	if got := b.Group(nil); got.HeartbeatInterval != 5*time.Second {
+	if got := b.Group(map[string]string{"streams.num.standby.replicas": "9"}).Streams.StandbyReplicas; got != 2 {
+		t.Errorf("standby replicas that were fine once are %d", got)
+	}
+	if got := b.Group(nil).Consumer; got.HeartbeatInterval != 5*time.Second {
 		t.Errorf("a group without settings of its own: %+v", got)
 	}
 }
@@ -48,6 +58,8 @@ func TestGroupSettingsAreDescribedWithTheirSource(t *testing.T) {
 	for _, e := range groupBroker(t).DescribeGroup(map[string]string{"consumer.heartbeat.interval.ms": "7000"}) {
 		want, source := map[string]string{
 			"consumer.session.timeout.ms": "45000", "consumer.heartbeat.interval.ms": "7000", "consumer.assignment.interval.ms": "1000",
+			"streams.session.timeout.ms": "45000", "streams.heartbeat.interval.ms": "5000", "streams.num.standby.replicas": "0",
+			"streams.initial.rebalance.delay.ms": "3000", "streams.assignment.interval.ms": "1000",
 		}[e.Name], DefaultConfig
 		if e.Name == "consumer.heartbeat.interval.ms" {
 			source = DynamicGroupConfig
@@ -63,6 +75,7 @@ func TestConsumerGroupSettingsAgreeWithOneAnother(t *testing.T) {
 		"group.consumer.session.timeout.ms=90000", "group.consumer.heartbeat.interval.ms=1000",
 		"group.consumer.assignors=sticky", "group.consumer.assignors=", "group.consumer.assignors=range,range",
 		"group.consumer.migration.policy=sometimes",
+		"group.streams.session.timeout.ms=90000", "group.streams.heartbeat.interval.ms=1000", "group.streams.num.standby.replicas=3",
 	} {
 		if _, _, err := Load(Sources{Sets: []string{"log.dirs=/d", set}}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", set, err)

@@ -204,6 +204,7 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 		f.add("group.min.session.timeout.ms", "", "group.min.session.timeout.ms must be at most group.max.session.timeout.ms")
 	}
 	b.Consumer.settle(f)
+	b.Streams.settle(f)
 	b.Topic = v.topicDefaults(f)
 	return b
 }

@@ -32,15 +32,16 @@ type Pending[R any] func(ctx context.Context) (R, error)
 type Options struct {
 	Partitions             int32 // offsets.topic.num.partitions
 	Now                    func() time.Time
-	Rand                   *rand.Rand                          // member ids; used under a lock of ours
-	SessionMin, SessionMax time.Duration                       // group.min/max.session.timeout.ms
-	InitialRebalanceDelay  time.Duration                       // group.initial.rebalance.delay.ms
-	GroupMaxSize           int                                 // group.max.size; 0: no limit
-	OffsetMetadataMax      int                                 // offset.metadata.max.bytes
-	OffsetsRetention       time.Duration                       // offsets.retention.minutes
-	Consumer               func(groupID string) group.Settings // of KIP-848; nil: Kafka's defaults
-	Metadata               func() group.Metadata               // nil: there are no topics
-	RetentionCheck         time.Duration                       // offsets.retention.check.interval.ms; 0: 10 minutes
+	Rand                   *rand.Rand                                 // member ids; used under a lock of ours
+	SessionMin, SessionMax time.Duration                              // group.min/max.session.timeout.ms
+	InitialRebalanceDelay  time.Duration                              // group.initial.rebalance.delay.ms
+	GroupMaxSize           int                                        // group.max.size; 0: no limit
+	OffsetMetadataMax      int                                        // offset.metadata.max.bytes
+	OffsetsRetention       time.Duration                              // offsets.retention.minutes
+	Consumer               func(groupID string) group.Settings        // of KIP-848; nil: Kafka's defaults
+	Streams                func(groupID string) group.StreamsSettings // of KIP-1071; likewise
+	Metadata               func() group.Metadata                      // nil: there are no topics
+	RetentionCheck         time.Duration                              // offsets.retention.check.interval.ms; 0: 10 minutes
 }
 
 // defaultRetentionCheck is Kafka's default: offsets live for days, so minutes are soon
@@ -70,6 +71,7 @@ func NewGroups(o Options) *Groups {
 			OffsetMetadataMax:     o.OffsetMetadataMax,
 			OffsetsRetention:      o.OffsetsRetention.Milliseconds(),
 			Consumer:              o.Consumer,
+			Streams:               o.Streams,
 			Metadata:              o.Metadata,
 		},
 		alarm: newAlarm(),

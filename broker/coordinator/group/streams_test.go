@@ -523,7 +523,6 @@ type streamsClient struct {
 	id, process string
 	epoch       int32
 	owned       taskSet // what it runs
-	wanted      taskSet // what it was told last
 }
 
 // TestRandomStreamsLivesKeepTheInvariants lets members come, go, die and restart while

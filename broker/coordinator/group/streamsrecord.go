@@ -432,9 +432,7 @@ func readInternalTopics(r *reader) []internalTopic {
 	all := []internalTopic{}
 	for n := r.length(false); n > 0 && !r.bad; n-- {
 		t := internalTopic{name: r.string(), partitions: r.int32(), replicationFactor: r.int16()}
-		for _, c := range readPairs(r) {
-			t.configs = append(t.configs, c)
-		}
+		t.configs = append(t.configs, readPairs(r)...)
 		r.tag0(nil)
 		all = append(all, t)
 	}

@@ -343,11 +343,8 @@ func (c *configuration) agree(s *subtopology, g copartitionGroup, fixed map[stri
 	for _, i := range g.repartitionSources {
 		put(s.repartitionSources[i].name)
 	}
-	width, same := int32(0), true
-	switch {
-	case len(others) > 0:
-		width, same = common(others)
-	default:
+	width, same := common(others)
+	if len(others) == 0 {
 		// Of those that ask for a number all in the topology must agree, as in Kafka.
 		asked := map[string]int32{}
 		for name, asks := range fixed {
