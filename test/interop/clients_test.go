@@ -51,7 +51,8 @@ func otherClients() []otherClient {
 		program("confluent", everyCodec, "python/bin/python3", "confluent.py"),
 		program("kafkapython", everyCodec, "python/bin/python3", "kafkapython.py"),
 		program("aiokafka", everyCodec, "python/bin/python3", "aiokafka_client.py"),
-		program("kafkajs", []string{"gzip", "snappy", "lz4"}, "", "kafkajs.js"),           // has no zstd
+		program("kafkajs", []string{"gzip", "snappy", "lz4"}, "", "kafkajs.js"), // has no zstd
+		program("confluentjs", everyCodec, "", "confluentjs.js"),
 		program("platformatic", []string{"gzip", "snappy", "lz4"}, "", "platformatic.js"), // zstd wants Node.js 22
 		{"sarama", everyCodec, false, saramaProduce, saramaConsume},
 		{"kafkago", everyCodec, true, kafkagoProduce, kafkagoConsume},

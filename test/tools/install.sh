@@ -63,11 +63,20 @@ python() {
 	"$tools/python/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 }
 
+# node builds Confluent's client from source, against the system's libraries: what it would
+# download instead does not come from the registry.
 node() {
-	say "Node.js clients (npm)"
+	say "Node.js clients (npm, one built from source, some minutes)"
 	mkdir -p "$tools/node"
 	cp "$here/node/package.json" "$here/node/package-lock.json" "$tools/node/"
-	npm --prefix "$tools/node" ci --silent --no-audit --no-fund
+	CKJS_LINKING=dynamic npm_config_nodedir=/usr npm --prefix "$tools/node" ci --silent --no-audit --no-fund \
+		--build-from-source=@confluentinc/kafka-javascript
+}
+
+# librdkafka_headers are what librdkafka is built with.
+librdkafka_headers() {
+	apt g++ g++ && apt make make
+	header zlib1g-dev zlib.h && header libssl-dev openssl/ssl.h && header libzstd-dev zstd.h && header libcurl4-openssl-dev "$(gcc -print-multiarch)/curl/curl.h"
 }
 
 # librdkafka builds its test runner. Topics of three replicas become such of the default
@@ -99,11 +108,16 @@ for tool in "$@"; do
 	kcat) apt kcat kcat && apt strace strace ;;
 	kafka) apt openjdk-17-jdk-headless javac && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
-	node) apt nodejs node && apt npm npm && stamped node "$here/node/package-lock.json" node ;;
+	node)
+		apt nodejs node && apt npm npm && header libnode-dev node/node.h
+		librdkafka_headers
+		stamped node "$here/node/package-lock.json" node
+		;;
 	disks) apt e2fsprogs mkfs.ext4 && apt xfsprogs mkfs.xfs ;;
 	librdkafka)
-		apt g++ g++ && apt make make && apt openjdk-17-jdk-headless javac && apt npm npm
-		header zlib1g-dev zlib.h && header libssl-dev openssl/ssl.h && header libzstd-dev zstd.h && header rapidjson-dev rapidjson/rapidjson.h
+		apt openjdk-17-jdk-headless javac && apt npm npm
+		librdkafka_headers
+		header rapidjson-dev rapidjson/rapidjson.h
 		librdkafka
 		;;
 	docker) apt docker.io dockerd && apt docker-compose docker-compose && apt iptables iptables ;;
