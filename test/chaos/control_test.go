@@ -102,37 +102,18 @@ func TestR43ALyingClientIsReported(t *testing.T) {
 	}
 }
 
-// childVariable makes this binary a producer: "ADDRESS TOPIC PARTITIONS N".
-const childVariable = "VARVE_CHAOS_CHILD"
-
-// TestChildProducer is no test of its own: it is the producer that
-// TestR14KilledProducersLeaveNothingTwice starts and kills.
-func TestChildProducer(t *testing.T) {
-	words := strings.Fields(os.Getenv(childVariable))
-	if len(words) == 0 {
-		return
-	}
-	partitions, err := strconv.Atoi(words[2])
-	n, err2 := strconv.ParseUint(words[3], 10, 64)
-	if err := errors.Join(err, err2, load.Child(t.Context(), os.Stdout, words[0], words[1], int32(partitions), n, 500)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestR14KilledProducersLeaveNothingTwice kills producers (SIGKILL) while their requests
 // are under way: what was acknowledged to them is there, and nothing twice.
 func TestR14KilledProducersLeaveNothingTwice(t *testing.T) {
 	rng := harness.Seeded(t)
 	b := harness.StartBroker(t, quick()...)
-	shape := load.W1()
-	l := load.Start(t, b.Address, "r14", shape)
+	l := load.Start(t, b.Address, "r14", load.W1())
 	l.Wait(ackLimit, acksBefore)
 	const children = 3
+	shape := load.W1()
+	shape.Producers, shape.Rate, shape.Readers = 1, 500, 0
 	for n, more := 1, until(t, 2*time.Second, children); more(); n++ {
-		cmd := exec.Command(os.Args[0], "-test.run", "^TestChildProducer$", "-test.timeout", "0")
-		cmd.Env = append(os.Environ(), childVariable+"="+strings.Join([]string{b.Address, "r14-0", strconv.Itoa(shape.Partitions), strconv.Itoa(n)}, " "))
-		p := harness.StartProcess(t, "producer", cmd)
-		p.WaitLine(t, "sent ", ackLimit)
+		p := startChild(t, l.Spec(n, fmt.Sprintf("producer-%d", n), shape))
 		pause(time.Duration(rng.Int64N(int64(time.Second))))
 		l.Fault(verify.Disturbance{Kind: "kill-client", Progress: true}, func() {
 			p.Kill()
@@ -148,7 +129,6 @@ func TestR14KilledProducersLeaveNothingTwice(t *testing.T) {
 // hangVariable makes this binary hang with a broker that never answers.
 const hangVariable = "VARVE_CHAOS_HANG"
 
-// TestHungRun is no test of its own: it is the run that
 // ended returns nil for a process that runs no more, whether or not whoever inherited it
 // has taken note.
 func ended(pid int) error {
@@ -162,6 +142,7 @@ func ended(pid int) error {
 	return fmt.Errorf("process %d is still there: %s", pid, status)
 }
 
+// TestHungRun is no test of its own: it is the run that
 // TestR45ARunThatHangsIsEndedFromOutside ends.
 func TestHungRun(t *testing.T) {
 	if os.Getenv(hangVariable) == "" {

@@ -57,14 +57,15 @@ const (
 	ackLimit   = time.Minute
 )
 
-// finish ends a load and judges its history.
-func finish(t *testing.T, b *harness.Broker, l *load.Load, faults int) {
+// finish ends a load, judges its history and returns it.
+func finish(t *testing.T, b *harness.Broker, l *load.Load, faults int) *verify.History {
 	t.Helper()
 	h := l.Finish()
 	h.Expect = &verify.Expect{Faults: faults, Before: acksBefore}
 	h.Incidents = append(h.Incidents, verify.Health("varve", b.Output())...)
 	t.Logf("%d faults, %d sends, %d reads", len(h.Faults), len(h.Sends), len(h.Reads))
 	judge(t, h)
+	return h
 }
 
 // judge applies the rules and leaves the history of a bad run behind.

@@ -91,7 +91,7 @@ var faults = []fault{
 		seed := w.rng.Uint64()
 		var mu sync.Mutex
 		random := rand.New(rand.NewPCG(seed, 2))
-		w.net.Inject(func(int16) harness.Action {
+		w.net.Inject(func(harness.Request) harness.Action {
 			mu.Lock()
 			defer mu.Unlock()
 			return [...]harness.Action{harness.CutAnswer, harness.CutBefore, harness.Pass}[min(2, random.IntN(20))]

@@ -55,10 +55,10 @@ func TestR12LostAnswersDuplicatesAndReorderedRequests(t *testing.T) {
 			var mu sync.Mutex
 			hurt := 0
 			l.Fault(verify.Disturbance{Kind: "proxy", Progress: true}, func() {
-				p.Inject(func(key int16) harness.Action {
+				p.Inject(func(r harness.Request) harness.Action {
 					mu.Lock()
 					defer mu.Unlock()
-					if key != produceKey || rng.IntN(10) > 0 {
+					if r.Key != produceKey || rng.IntN(10) > 0 {
 						return harness.Pass
 					}
 					hurt++

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Action is what a KafkaProxy does to one request.
@@ -21,7 +24,28 @@ const (
 	CutBefore        // the connection is lost before the broker sees the request
 	Duplicate        // the broker gets the request twice, the client the first answer
 	Swap             // the broker gets the next request first, if one comes soon
+	Hold             // the connection is lost, and the request is late: whoever decided so calls Deliver
 )
+
+// Request is what a KafkaProxy knows of one.
+type Request struct {
+	Key, Version int16
+	Client       string // the client's id
+	frame        []byte
+}
+
+// parseRequest reads the header of a frame with its length.
+func parseRequest(f []byte) Request {
+	r := Request{frame: f}
+	if len(f) < 14 {
+		return r
+	}
+	r.Key, r.Version = int16(binary.BigEndian.Uint16(f[4:])), int16(binary.BigEndian.Uint16(f[6:]))
+	if n := int(int16(binary.BigEndian.Uint16(f[12:]))); n > 0 && 14+n <= len(f) {
+		r.Client = string(f[14 : 14+n])
+	}
+	return r
+}
 
 // swapWait is how long a request to be swapped waits for another: clients that wait for
 // its answer send none.
@@ -38,10 +62,14 @@ type KafkaProxy struct {
 	target   string
 	listener net.Listener
 	running  sync.WaitGroup
+	ended    chan struct{} // closed by close
 
 	mu     sync.Mutex
-	decide func(key int16) Action // guarded by mu
-	conns  map[net.Conn]bool      // guarded by mu; nil when the proxy has ended
+	decide func(Request) Action // guarded by mu
+	conns  map[net.Conn]bool    // guarded by mu; nil when the proxy has ended
+	// apart tells who is isolated, until healed is closed. Guarded by mu.
+	apart  func(client string) bool
+	healed chan struct{}
 }
 
 // StartKafkaProxy starts a proxy on a free port to a broker that need not be there yet.
@@ -52,31 +80,87 @@ func StartKafkaProxy(t testing.TB, target string) *KafkaProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &KafkaProxy{Address: l.Addr().String(), target: target, listener: l, conns: map[net.Conn]bool{}}
+	p := &KafkaProxy{Address: l.Addr().String(), target: target, listener: l, ended: make(chan struct{}), conns: map[net.Conn]bool{}}
 	p.Inject(nil)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
 }
 
-// Inject decides from now on about every request by its API key; nil passes all.
-func (p *KafkaProxy) Inject(decide func(key int16) Action) {
+// Inject decides from now on about every request; nil passes all. What decide does holds
+// up the connection it came on, and no other.
+func (p *KafkaProxy) Inject(decide func(Request) Action) {
 	if decide == nil {
-		decide = func(int16) Action { return Pass }
+		decide = func(Request) Action { return Pass }
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.decide = decide
 }
 
-func (p *KafkaProxy) action(key int16) Action {
+func (p *KafkaProxy) action(r Request) Action {
+	p.mu.Lock()
+	decide := p.decide
+	p.mu.Unlock()
+	return decide(r)
+}
+
+// Isolate stops all bytes from and to clients whose ids pass, and loses none: connections
+// stay, as when a cable is out. They flow again when heal is called.
+func (p *KafkaProxy) Isolate(who func(client string) bool) (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.decide(key)
+	healed := make(chan struct{})
+	p.apart, p.healed = who, healed
+	return sync.OnceFunc(func() { close(healed) })
+}
+
+// gate waits while a client is isolated; it returns false when the proxy has ended.
+func (p *KafkaProxy) gate(client string) bool {
+	p.mu.Lock()
+	apart, healed := p.apart, p.healed
+	p.mu.Unlock()
+	if apart == nil || !apart(client) {
+		return true
+	}
+	select {
+	case <-healed:
+		return true
+	case <-p.ended:
+		return false
+	}
+}
+
+// deliverLimit is how long the broker may take to answer a request that was held.
+const deliverLimit = time.Minute
+
+// Deliver sends a request that was held to the broker, and reads its answer.
+func (p *KafkaProxy) Deliver(r Request, answer kmsg.Response) error {
+	broker, err := net.DialTimeout("tcp", p.target, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer broker.Close()
+	if err := broker.SetDeadline(time.Now().Add(deliverLimit)); err != nil {
+		return err
+	}
+	if _, err := broker.Write(r.frame); err != nil {
+		return err
+	}
+	f, err := readFrame(broker)
+	if err != nil {
+		return err
+	}
+	header := 8 // size and correlation id
+	if answer.SetVersion(r.Version); answer.IsFlexible() {
+		header++ // no tags
+	}
+	return answer.ReadFrom(f[min(header, len(f)):])
 }
 
 func (p *KafkaProxy) close() {
 	p.listener.Close()
+	close(p.ended)
 	p.mu.Lock()
 	for c := range p.conns {
 		c.Close()
@@ -131,15 +215,17 @@ func (p *KafkaProxy) serve(client net.Conn) {
 	}
 	// Answers come in the order of requests: one entry for each that the broker got.
 	expected := make(chan answer, 1000)
+	var id atomic.Pointer[string] // of the client
+	id.Store(new(string))
 	var both sync.WaitGroup
 	both.Go(func() {
-		_ = carryAnswers(client, broker, expected) // a connection that ends is what a proxy is for
+		_ = p.carryAnswers(client, broker, expected, &id) // a connection that ends is what a proxy is for
 		client.Close()
 		broker.Close()
 		for range expected { // until the other direction has ended as well
 		}
 	})
-	_ = p.carryRequests(client, broker, expected)
+	_ = p.carryRequests(client, broker, expected, &id)
 	close(expected)
 	client.Close()
 	broker.Close()
@@ -159,7 +245,7 @@ const (
 var errCut = errors.New("cut")
 
 // carryRequests passes requests on, with what is decided for each.
-func (p *KafkaProxy) carryRequests(client, broker net.Conn, expected chan<- answer) error {
+func (p *KafkaProxy) carryRequests(client, broker net.Conn, expected chan<- answer, id *atomic.Pointer[string]) error {
 	frames := make(chan []byte)
 	stop := make(chan struct{})
 	defer close(stop)
@@ -184,13 +270,18 @@ func (p *KafkaProxy) carryRequests(client, broker net.Conn, expected chan<- answ
 		return err
 	}
 	for f := range frames {
+		r := parseRequest(f)
+		id.Store(&r.Client)
+		if !p.gate(r.Client) {
+			return errCut
+		}
 		var err error
-		switch p.action(int16(binary.BigEndian.Uint16(f[4:]))) {
+		switch p.action(r) {
 		case Pass:
 			err = send(f, deliver)
 		case CutAnswer:
 			err = send(f, cut)
-		case CutBefore:
+		case CutBefore, Hold:
 			return errCut
 		case Duplicate:
 			err = errors.Join(send(f, deliver), send(f, swallow))
@@ -221,13 +312,16 @@ func swap(f []byte, frames <-chan []byte, send func([]byte, answer) error) error
 }
 
 // carryAnswers passes answers on as expected says.
-func carryAnswers(client, broker net.Conn, expected <-chan answer) error {
+func (p *KafkaProxy) carryAnswers(client, broker net.Conn, expected <-chan answer, id *atomic.Pointer[string]) error {
 	in := bufio.NewReader(broker)
 	var kept []byte
 	for {
 		f, err := readFrame(in)
 		if err != nil {
 			return err
+		}
+		if !p.gate(*id.Load()) {
+			return errCut
 		}
 		switch <-expected {
 		case cut:

@@ -78,7 +78,7 @@ var events = []event{
 func once(verb string, has func(*History) bool, body func(*line, *History)) event {
 	return event{verb, func(h *History, l *line) { body(l, h) }, func(h *History, w io.Writer) {
 		if has(h) {
-			writeLine(w, verb, func(l *line) { body(l, h) })
+			_ = writeLine(w, verb, func(l *line) { body(l, h) })
 		}
 	}}
 }
@@ -91,7 +91,7 @@ func list[T any](verb string, of func(*History) *[]T, body func(*line, *T)) even
 		*of(h) = append(*of(h), x)
 	}, func(h *History, w io.Writer) {
 		for i := range *of(h) {
-			writeLine(w, verb, func(l *line) { body(l, &(*of(h))[i]) })
+			_ = writeLine(w, verb, func(l *line) { body(l, &(*of(h))[i]) })
 		}
 	}}
 }
@@ -134,10 +134,12 @@ func WriteStory(w io.Writer, h *History) error {
 	return b.Flush()
 }
 
-func writeLine(w io.Writer, verb string, body func(*line)) {
+// writeLine writes a whole line at once. Errors of a buffer are found when it is flushed.
+func writeLine(w io.Writer, verb string, body func(*line)) error {
 	l := &line{writing: true, words: []string{verb}}
 	body(l)
-	fmt.Fprintln(w, strings.Join(l.words, " "))
+	_, err := fmt.Fprintln(w, strings.Join(l.words, " "))
+	return err
 }
 
 // line is the words of a line, that are left to be read or that were written: one
@@ -419,9 +421,9 @@ func readSegment(h *History, l *line) {
 func writeManifests(h *History, w io.Writer) {
 	for i := range h.Manifests {
 		p := &h.Manifests[i]
-		writeLine(w, "manifest", func(l *line) { manifestLine(l, p) })
+		_ = writeLine(w, "manifest", func(l *line) { manifestLine(l, p) })
 		for j := range p.Segments {
-			writeLine(w, "segment", func(l *line) { segmentLine(l, &p.Segments[j]) })
+			_ = writeLine(w, "segment", func(l *line) { segmentLine(l, &p.Segments[j]) })
 		}
 	}
 }
@@ -451,7 +453,7 @@ func writeResources(h *History, w io.Writer) {
 		held *Resources
 	}{{"before", h.Before}, {"after", h.After}} {
 		if r.held != nil {
-			writeLine(w, "resources "+r.when, func(l *line) { resourcesLine(l, r.held) })
+			_ = writeLine(w, "resources "+r.when, func(l *line) { resourcesLine(l, r.held) })
 		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,37 +34,47 @@ type Load struct {
 	clients                  []*kgo.Client // of the producers
 	idle                     []net.Conn
 
-	calm sync.RWMutex   // a transaction holds it to read, a snapshot to write
-	txns map[uint32]int // where a transaction stands in the history; in Recorder.Log only
+	workers string       // what transactional ids begin with
+	calm    sync.RWMutex // a transaction holds it to read, a snapshot to write
 
-	// What follows is guarded by mu, which is taken in Recorder.Log, never the other way.
-	mu      sync.Mutex
-	value   uint64           // the last one given
-	strange []error          // what no client may ever see
-	broken  map[uint32]bool  // transactions with a send that failed
-	amounts map[uint64]int64 // by value: what an account changes by
+	mu sync.Mutex
+	// What follows is guarded by mu.
+	value   uint64          // the last one given
+	strange int             // how often a client saw what none may ever see
+	broken  map[uint32]bool // transactions with a send that failed
+	current map[int]int32   // by worker: the number under which it produces
 }
 
 // Start makes the topics of a shape, named after name, and starts its clients.
 func Start(t testing.TB, address, name string, shape Shape) *Load {
 	t.Helper()
-	return Resume(t, address, name, shape, verify.NewRecorder(0))
+	l := newLoad(address, name, shape, verify.NewRecorder(0))
+	l.t = t
+	l.create()
+	t.Cleanup(l.abandon)
+	l.run()
+	l.connectIdle()
+	return l
 }
 
-// Resume is Start with a history that goes on.
-func Resume(t testing.TB, address, name string, shape Shape, recorder *verify.Recorder) *Load {
-	t.Helper()
-	l := &Load{Recorder: recorder, t: t, address: address, name: name, shape: shape, topics: map[string]int{},
-		txns: map[uint32]int{}, broken: map[uint32]bool{}, amounts: map[uint64]int64{}}
+func newLoad(address, name string, shape Shape, recorder *verify.Recorder) *Load {
+	l := &Load{
+		Recorder: recorder, address: address, name: name, shape: shape, workers: name + "-worker",
+		topics: map[string]int{}, broken: map[uint32]bool{}, current: map[int]int32{},
+	}
 	for i := range shape.Topics {
 		l.topics[fmt.Sprintf("%s-%d", name, i)] = i
 	}
-	l.create()
+	return l
+}
+
+// run starts the clients.
+func (l *Load) run() {
+	shape := l.shape
 	producing, stop := context.WithCancel(context.Background())
 	l.stopProducing = stop
 	reading, quit := context.WithCancel(context.Background())
 	l.stopReads = quit
-	t.Cleanup(l.abandon)
 	for range shape.Producers {
 		l.startProducer(producing)
 	}
@@ -85,8 +97,6 @@ func Resume(t testing.TB, address, name string, shape Shape, recorder *verify.Re
 	if shape.Members > 0 {
 		l.reading.Go(func() { l.watch(reading) })
 	}
-	l.connectIdle()
-	return l
 }
 
 // abandon ends what still runs when a test has failed before Finish.
@@ -107,6 +117,7 @@ func (l *Load) abandon() {
 func (l *Load) options(more ...kgo.Opt) []kgo.Opt {
 	return append([]kgo.Opt{
 		kgo.SeedBrokers(l.address),
+		kgo.ClientID(l.workers),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.DialTimeout(5 * time.Second),
@@ -161,6 +172,8 @@ func (l *Load) place(partition int32) (string, int32) {
 	return fmt.Sprintf("%s-%d", l.name, int(partition)/l.shape.Partitions), partition % int32(l.shape.Partitions)
 }
 
+func (l *Load) topicNames() []string { return slices.Sorted(maps.Keys(l.topics)) }
+
 func (l *Load) partitions() int { return l.shape.Topics * l.shape.Partitions }
 
 // nextValue is a number that no other record has.
@@ -171,12 +184,17 @@ func (l *Load) nextValue() uint64 {
 	return l.value
 }
 
-// wrong keeps what is a fault whatever the broker went through: an incident of C18.
+// strangest is how many incidents of a load are worth a line.
+const strangest = 100
+
+// wrong logs what is a fault whatever the broker went through: an incident of C18.
 func (l *Load) wrong(format string, args ...any) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.strange) < 100 {
-		l.strange = append(l.strange, fmt.Errorf(format, args...))
+	l.strange++
+	n := l.strange
+	l.mu.Unlock()
+	if n <= strangest {
+		l.Recorder.Incident(verify.Incident{Process: "client", Kind: fmt.Errorf(format, args...).Error()})
 	}
 }
 
@@ -198,7 +216,8 @@ func (l *Load) startProducer(ctx context.Context) {
 func (l *Load) produce(ctx context.Context, c *kgo.Client, id int32) {
 	each := float64(l.shape.Rate) / float64(l.shape.Producers)
 	limit := rate.NewLimiter(rate.Limit(each), max(1, int(each/20)))
-	for n := int(id); limit.Wait(ctx) == nil; n++ {
+	last := l.shape.Records / l.shape.Producers
+	for n := int(id); (last == 0 || n < int(id)+last) && limit.Wait(ctx) == nil; n++ {
 		s := verify.Send{Value: l.nextValue(), Producer: id, Partition: int32(n % l.shape.produced())}
 		if l.shape.Keys > 0 {
 			s.Key = uint32(rand.N(l.shape.Keys)) + 1
@@ -261,13 +280,26 @@ func (l *Load) Fault(d verify.Disturbance, do func()) {
 // finishLimit bounds what may take until everything is answered and read: C1's 200 s.
 const finishLimit = 200 * time.Second
 
+// Produced waits until producers have sent the shape's number of records, and for their
+// answers.
+func (l *Load) Produced() {
+	l.t.Helper()
+	l.producing.Wait()
+	l.flush()
+}
+
 // StopProducing stops what sends of its own accord and waits for all answers.
 func (l *Load) StopProducing() {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), finishLimit)
-	defer cancel()
 	l.stopProducing()
 	l.producing.Wait()
+	l.flush()
+}
+
+func (l *Load) flush() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), finishLimit)
+	defer cancel()
 	for _, c := range l.clients {
 		if err := c.Flush(ctx); err != nil {
 			l.t.Fatalf("answers to the last sends: %v", err)
@@ -291,11 +323,6 @@ func (l *Load) Finish() *verify.History {
 	h, err := l.Recorder.History()
 	if err != nil {
 		l.t.Fatal(err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, err := range l.strange {
-		h.Incidents = append(h.Incidents, verify.Incident{Process: "client", Kind: err.Error()})
 	}
 	h.Complete, h.Idempotent, h.Compacted = complete, !l.shape.Plain, l.shape.Keys > 0
 	if l.shape.transactional() {

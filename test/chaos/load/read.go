@@ -20,6 +20,7 @@ type reader struct {
 	session int32
 	client  *kgo.Client
 	next    map[int32]int64 // one past what was read, by partition's number
+	marks   map[verify.Mark]int64
 }
 
 // beginnings is an assignment of every partition from offset 0 on.
@@ -33,19 +34,16 @@ func (l *Load) beginnings() map[int32]int64 {
 
 // newReader starts a session; final says that nothing is written any more.
 func (l *Load) newReader(final bool, from map[int32]int64) *reader {
-	r := &reader{l: l, session: l.Recorder.Number(), next: map[int32]int64{}}
+	r := &reader{l: l, session: l.Recorder.Number(), next: map[int32]int64{}, marks: map[verify.Mark]int64{}}
 	assigned := map[string]map[int32]kgo.Offset{}
-	l.Recorder.Log(func(h *verify.History, at int64) {
-		h.Sessions = append(h.Sessions, verify.Session{ID: r.session, Final: final, Committed: l.shape.transactional()})
-		for p, offset := range from {
-			topic, partition := l.place(p)
-			if assigned[topic] == nil {
-				assigned[topic] = map[int32]kgo.Offset{}
-			}
-			assigned[topic][partition] = kgo.NewOffset().At(offset)
-			h.Assignments = append(h.Assignments, verify.Assignment{Session: r.session, Partition: p, From: offset, At: at})
+	for p, offset := range from {
+		topic, partition := l.place(p)
+		if assigned[topic] == nil {
+			assigned[topic] = map[int32]kgo.Offset{}
 		}
-	})
+		assigned[topic][partition] = kgo.NewOffset().At(offset)
+	}
+	l.Recorder.Session(verify.Session{ID: r.session, Final: final, Committed: l.shape.transactional()}, from)
 	options := []kgo.Opt{kgo.ConsumePartitions(assigned), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100 * time.Millisecond)}
 	if l.shape.transactional() {
 		options = append(options, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
@@ -90,6 +88,23 @@ func (r *reader) pollIn(ctx context.Context, txn uint32) {
 		}
 	})
 	r.l.Recorder.Read(reads...)
+	f.EachPartition(func(p kgo.FetchTopicPartition) {
+		at := r.l.partition(p.Topic, p.Partition)
+		r.mark(verify.HighWatermark, at, p.HighWatermark)
+		r.mark(verify.LastStableOffset, at, p.LastStableOffset)
+		r.mark(verify.LogStartOffset, at, p.LogStartOffset)
+	})
+}
+
+// mark logs a number that never goes back (C9) when it has changed; below 0 is none.
+func (r *reader) mark(kind verify.MarkKind, partition int32, value int64) {
+	m := verify.Mark{Kind: kind, Observer: r.session, Partition: partition}
+	if before, seen := r.marks[m]; value < 0 || seen && before == value {
+		return
+	}
+	r.marks[m] = value
+	m.Value = value
+	r.l.Recorder.Mark(m)
 }
 
 // lasting tells whether an error of a fetch does not pass while a broker is mistreated.
@@ -162,7 +177,7 @@ func (l *Load) readAll(ctx context.Context, final bool) (r *reader, complete boo
 func (l *Load) strangeness() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.strange)
+	return l.strange
 }
 
 // ReadRange reads a partition from an offset to its end and returns how many records

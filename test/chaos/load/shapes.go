@@ -1,11 +1,17 @@
 package load
 
+import (
+	"cmp"
+	"time"
+)
+
 // Shape is what a load does. The zero value of a field is none of it.
 type Shape struct {
 	Topics, Partitions int // of each topic
 	Configs            map[string]string
 	Producers          int
 	Rate               int     // records a second of all producers together
+	Records            int     // of all producers together; 0 for no end
 	MinSize, MaxSize   int     // bytes of a value
 	Plain              bool    // producers are not idempotent
 	Keys               int     // the topics are compacted: so many keys in each partition
@@ -19,6 +25,12 @@ type Shape struct {
 	Transactors int
 	Money       bool
 	Copiers     int
+	V1          bool          // transactions of clients that do not know version 2 (KIP-890)
+	Once        bool          // transactional clients send nothing twice: an outcome may stay unknown
+	Aborts      float64       // share of transactions that are aborted; 0 for abortShare
+	Timeout     time.Duration // of transactions; 0 for txnTimeout
+	Consumer    bool          // members speak the consumer protocol (KIP-848)
+	Session     time.Duration // session timeout of members in the classic protocol; 0 for the client's
 	// Idle is how many connections stand beside it and do nothing.
 	Idle int
 }
@@ -53,6 +65,8 @@ func W5() Shape {
 
 // transactional tells whether readers read committed.
 func (s *Shape) transactional() bool { return s.Transactors > 0 || s.Copiers > 0 }
+
+func (s *Shape) timeout() time.Duration { return cmp.Or(s.Timeout, txnTimeout) }
 
 // produced is how many partitions plain producers send to: not those that copiers do.
 func (s *Shape) produced() int {
