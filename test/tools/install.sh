@@ -63,6 +63,14 @@ python() {
 	"$tools/python/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 }
 
+# kaskade has an environment of its own: it pins another version of a client.
+kaskade() {
+	say "Kaskade, an admin UI (PyPI)"
+	rm -rf "$tools/kaskade"
+	python3 -m venv "$tools/kaskade"
+	"$tools/kaskade/bin/pip" install -q --disable-pip-version-check -r "$here/kaskade/requirements.txt"
+}
+
 # node builds Confluent's client from source, against the system's libraries: what it would
 # download instead does not come from the registry.
 node() {
@@ -108,6 +116,7 @@ for tool in "$@"; do
 	kcat) apt kcat kcat && apt strace strace ;;
 	kafka) apt openjdk-17-jdk-headless javac && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
+	kaskade) apt python3-venv python3 && stamped kaskade "$here/kaskade/requirements.txt" kaskade ;;
 	node)
 		apt nodejs node && apt npm npm && header libnode-dev node/node.h
 		librdkafka_headers
