@@ -1,6 +1,10 @@
 package api
 
 import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"maps"
 	"math"
@@ -90,36 +94,103 @@ func TestLogsStayInTheirDirectories(t *testing.T) { // KIP-113
 	}
 }
 
-func TestCredentialsAreRefusedForTheFirstFault(t *testing.T) { // KIP-554
+func TestCredentialsAreAlteredOrRefusedForTheFirstFault(t *testing.T) { // KIP-554
 	drop := func(user string, mechanism int8) kmsg.AlterUserSCRAMCredentialsRequestDeletion {
 		return kmsg.AlterUserSCRAMCredentialsRequestDeletion{Name: user, Mechanism: mechanism}
 	}
 	set := func(user string, mechanism int8, iterations int32) kmsg.AlterUserSCRAMCredentialsRequestUpsertion {
 		return kmsg.AlterUserSCRAMCredentialsRequestUpsertion{Name: user, Mechanism: mechanism, Iterations: iterations}
 	}
+	const name256, name512 = "SCRAM-SHA-256", "SCRAM-SHA-512"
+	before := cluster.Credentials{name256: {Iterations: 5000}}
+	has := func(user string) cluster.Credentials {
+		if user != "u" {
+			return nil
+		}
+		return before
+	}
 	type deletions = []kmsg.AlterUserSCRAMCredentialsRequestDeletion
 	type upsertions = []kmsg.AlterUserSCRAMCredentialsRequestUpsertion
 	for _, c := range []struct {
-		what string
-		d    deletions
-		u    upsertions
-		want *kerr.Error // of user "u"
+		what  string
+		d     deletions
+		u     upsertions
+		want  *kerr.Error      // of user "u"
+		after map[string]int32 // iterations by mechanism
 	}{
-		{"delete", deletions{drop("u", scramSHA256)}, nil, kerr.ResourceNotFound},
-		{"delete of an unknown mechanism, then set", deletions{drop("u", 0)}, upsertions{set("u", scramSHA256, 4096)}, kerr.UnsupportedSaslMechanism},
-		{"set", nil, upsertions{set("u", scramSHA512, 4096)}, kerr.UnsupportedSaslMechanism},
-		{"set twice", nil, upsertions{set("u", scramSHA512, 4096), set("u", scramSHA256, 4096)}, kerr.DuplicateResource},
-		{"set badly, then well", nil, upsertions{set("u", scramSHA512, 1), set("u", scramSHA256, 4096)}, kerr.UnacceptableCredential},
-		{"few iterations", nil, upsertions{set("u", scramSHA256, scramMinIterations-1)}, kerr.UnacceptableCredential},
-		{"many iterations", nil, upsertions{set("u", scramSHA256, scramMaxIterations+1)}, kerr.UnacceptableCredential},
+		{"delete", deletions{drop("u", scramSHA256)}, nil, nil, map[string]int32{}},
+		{"delete what is not there", deletions{drop("u", scramSHA512)}, nil, kerr.ResourceNotFound, nil},
+		{"delete twice", deletions{drop("u", scramSHA256), drop("u", scramSHA256)}, nil, kerr.DuplicateResource, nil},
+		{"delete of an unknown mechanism, then set", deletions{drop("u", 0)}, upsertions{set("u", scramSHA256, 4096)}, kerr.UnsupportedSaslMechanism, nil},
+		{"delete and set", deletions{drop("u", scramSHA256)}, upsertions{set("u", scramSHA512, 4096)}, kerr.DuplicateResource, nil},
+		{"set", nil, upsertions{set("u", scramSHA512, 4096)}, nil, map[string]int32{name256: 5000, name512: 4096}},
+		{"set anew", nil, upsertions{set("u", scramSHA256, 16384)}, nil, map[string]int32{name256: 16384}},
+		{"set twice", nil, upsertions{set("u", scramSHA512, 4096), set("u", scramSHA256, 4096)}, kerr.DuplicateResource, nil},
+		{"set badly, then well", nil, upsertions{set("u", scramSHA512, 1), set("u", scramSHA256, 4096)}, kerr.UnacceptableCredential, nil},
+		{"few iterations", nil, upsertions{set("u", scramSHA256, scramMinIterations-1)}, kerr.UnacceptableCredential, nil},
+		{"many iterations", nil, upsertions{set("u", scramSHA256, scramMaxIterations+1)}, kerr.UnacceptableCredential, nil},
+		{"unknown mechanism", nil, upsertions{set("u", 3, 4096)}, kerr.UnsupportedSaslMechanism, nil},
 	} {
-		got := scramRefusals(&kmsg.AlterUserSCRAMCredentialsRequest{Deletions: c.d, Upsertions: c.u})
-		if len(got) != 1 {
-			t.Errorf("%s: %d users", c.what, len(got))
+		changes := scramChanges(&kmsg.AlterUserSCRAMCredentialsRequest{Deletions: c.d, Upsertions: c.u}, has)
+		if len(changes) != 1 {
+			t.Errorf("%s: %d users", c.what, len(changes))
 		}
-		codeOf(t, c.what, got["u"], c.want)
+		codeOf(t, c.what, changes["u"].err, c.want)
+		if c.want != nil || changes["u"].err != nil {
+			continue
+		}
+		after := make(map[string]int32)
+		for mechanism, credential := range changes["u"].make(before) {
+			after[mechanism] = credential.Iterations
+		}
+		if !maps.Equal(after, c.after) {
+			t.Errorf("%s: has %v after it, want %v", c.what, after, c.after)
+		}
+		if len(before) != 1 || before[name256].Iterations != 5000 {
+			t.Fatalf("%s: the old credentials have changed to %v", c.what, before)
+		}
 	}
-	codeOf(t, "no user", scramRefusals(&kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: upsertions{set("", scramSHA256, 4096)}})[""], kerr.UnacceptableCredential)
+	nobody := scramChanges(&kmsg.AlterUserSCRAMCredentialsRequest{Upsertions: upsertions{set("", scramSHA256, 4096)}}, has)
+	codeOf(t, "no user", nobody[""].err, kerr.UnacceptableCredential)
+}
+
+// The example of RFC 7677, section 3: user "user", password "pencil".
+func TestCredentialVerifiesItsPassword(t *testing.T) {
+	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
+	if err != nil {
+		t.Fatal(err)
+	}
+	salted, err := pbkdf2.Key(sha256.New, "pencil", salt, 4096, sha256.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := scramCredential(&kmsg.AlterUserSCRAMCredentialsRequestUpsertion{Name: "user", Mechanism: scramSHA256, Iterations: 4096, Salt: salt, SaltedPassword: salted})
+	message := "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+	sign := func(key string) []byte {
+		raw, err := base64.StdEncoding.DecodeString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := hmac.New(sha256.New, raw)
+		m.Write([]byte(message))
+		return m.Sum(nil)
+	}
+	if got := base64.StdEncoding.EncodeToString(sign(c.ServerKey)); got != "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=" {
+		t.Errorf("server signature %s", got)
+	}
+	proof, err := base64.StdEncoding.DecodeString("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range sign(c.StoredKey) { // the proof is the client key, combined with this
+		proof[i] ^= b
+	}
+	if stored := sha256.Sum256(proof); base64.StdEncoding.EncodeToString(stored[:]) != c.StoredKey {
+		t.Error("the stored key does not verify the client's proof")
+	}
+	if c.Salt != base64.StdEncoding.EncodeToString(salt) || c.Iterations != 4096 {
+		t.Errorf("salt %s, %d iterations", c.Salt, c.Iterations)
+	}
 }
 
 func TestQuotasAreChecked(t *testing.T) { // KIP-546

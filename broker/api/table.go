@@ -83,7 +83,7 @@ func init() {
 		{key: 48, name: "DescribeClientQuotas", min: 0, max: 1, start: quick(kmsg.NewPtrDescribeClientQuotasRequest, (*Server).describeClientQuotas)},
 		{key: 49, name: "AlterClientQuotas", min: 0, max: 1, start: waits(kmsg.NewPtrAlterClientQuotasRequest, (*Server).alterClientQuotas)},
 		{key: 50, name: "DescribeUserScramCredentials", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeUserSCRAMCredentialsRequest, (*Server).describeUserSCRAMCredentials)},
-		{key: 51, name: "AlterUserScramCredentials", min: 0, max: 0, start: quick(kmsg.NewPtrAlterUserSCRAMCredentialsRequest, (*Server).alterUserSCRAMCredentials)},
+		{key: 51, name: "AlterUserScramCredentials", min: 0, max: 0, start: waits(kmsg.NewPtrAlterUserSCRAMCredentialsRequest, (*Server).alterUserSCRAMCredentials)},
 		{key: 55, name: "DescribeQuorum", min: 0, max: 2, start: quick(kmsg.NewPtrDescribeQuorumRequest, (*Server).describeQuorum)},
 		{key: 57, name: "UpdateFeatures", min: 0, max: 2, start: waits(kmsg.NewPtrUpdateFeaturesRequest, (*Server).updateFeatures)},
 		{key: 60, name: "DescribeCluster", min: 0, max: 2, start: quick(kmsg.NewPtrDescribeClusterRequest, (*Server).describeCluster)},

@@ -53,7 +53,11 @@ func setMap[V comparable](ctx context.Context, s *Store, key, what string, from,
 	}
 	then := clientv3.OpDelete(key)
 	if len(to) > 0 {
-		then = clientv3.OpPut(key, encode(to))
+		value := encode(to)
+		if len(value) > maxValueBytes { // it could not be read again
+			return fmt.Errorf("%w: %s: %d bytes, the limit is %d", ErrInvalid, what, len(value), maxValueBytes)
+		}
+		then = clientv3.OpPut(key, value)
 	}
 	resp, err := s.change(ctx, "set "+key, []clientv3.Cmp{unchanged(key, revisionOf(kv))}, []clientv3.Op{then})
 	if err != nil {

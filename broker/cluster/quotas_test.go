@@ -84,6 +84,10 @@ func TestCredentialsAreReplacedOnlyIfUnchanged(t *testing.T) {
 		if err := n.SetCredentials(ctx, "", nil, one); !errors.Is(err, ErrInvalid) {
 			t.Errorf("of nobody: %v, want ErrInvalid", err)
 		}
+		huge := Credentials{"SCRAM-SHA-256": {Salt: strings.Repeat("A", maxValueBytes)}}
+		if err := n.SetCredentials(ctx, user, nil, huge); !errors.Is(err, ErrInvalid) {
+			t.Errorf("with a salt that could not be read again: %v, want ErrInvalid", err)
+		}
 	})
 }
 

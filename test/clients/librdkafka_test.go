@@ -59,7 +59,6 @@ func (l *librdkafka) compare(name string, kafka, varve Run) Comparison {
 	c := Compare(name, kafka, varve, []Known{
 		{"0081_admin/do_test_AlterConfigs", kerberos},
 		{"0081_admin/do_test_IncrementalAlterConfigs", kerberos},
-		{"0081_admin/do_test_UserScramCredentials", "a SCRAM credential is refused: it would protect nothing, since logins are not built yet"},
 	})
 	c.Left = append(c.Left, Row{"0170 to 0190", "share groups (KIP-932) are not built yet"})
 	return c

@@ -36,7 +36,10 @@ func TestAdminAnswersEqualApacheKafkas(t *testing.T) {
 		createOn(t, address, adminTopic, 2)
 		harness.Until(t, testLimit, "leaders on "+address, func() error { return led(t, address, adminTopic) })
 	}
-	t.Cleanup(func() { forget(t, theirs) })
+	t.Cleanup(func() {
+		forget(t, theirs)
+		forget(t, ours)
+	})
 	for _, p := range adminProbes() {
 		t.Run(p.name, func(t *testing.T) {
 			i := slices.IndexFunc(served, func(s servedKey) bool { return s.key == p.key })

@@ -156,31 +156,47 @@ func scramProbes() []adminProbe {
 			q.Deletions, q.Upsertions = append(q.Deletions, drop("nobody", 1)), append(q.Upsertions, upsertion("nobody", 1, 4096))
 		})},
 		{name: "alter no credential", key: altering, request: set()},
-		{name: "set a credential", key: altering, request: set(upsertion(adminTopic, 1, 4096)), want: "{UNSUPPORTED_SASL_MECHANISM User:admin-differential}",
-			differs: "Apache Kafka stores credentials whether or not a listener uses them"},
+		{name: "set credentials", key: altering, request: set(upsertion(adminTopic, 1, 4096), upsertion("admin-second", 2, 16384), upsertion("admin-third", 2, 1))},
+		{name: "set a credential of another mechanism", key: altering, request: set(upsertion(adminTopic, 2, 5000))},
+		{name: "describe SCRAM users", key: describing, request: describe("admin-second", adminTopic, "admin-third")},
+		{name: "describe all SCRAM users", key: describing, request: made(kmsg.NewPtrDescribeUserSCRAMCredentialsRequest, func(*kmsg.DescribeUserSCRAMCredentialsRequest) {})},
+		{name: "delete a credential", key: altering, request: deletion(drop(adminTopic, 2))},
+		{name: "delete a credential and set another's", key: altering, request: scramAlter(func(q *kmsg.AlterUserSCRAMCredentialsRequest) {
+			q.Deletions, q.Upsertions = append(q.Deletions, drop("admin-second", 2)), append(q.Upsertions, upsertion(adminTopic, 1, 8192))
+		})},
+		{name: "delete a credential and set it", key: altering, request: scramAlter(func(q *kmsg.AlterUserSCRAMCredentialsRequest) {
+			q.Deletions, q.Upsertions = append(q.Deletions, drop(adminTopic, 1)), append(q.Upsertions, upsertion(adminTopic, 1, 4096))
+		})},
+		{name: "describe what is left of SCRAM users", key: describing, request: describe("admin-second", adminTopic)},
 	}
 }
 
-// forget removes what Apache Kafka has stored of the tests' credentials, quotas and
+// forget removes what a broker has stored of the tests' credentials, quotas and
 // subscriptions.
 func forget(t testing.TB, address string) {
 	t.Helper()
 	c := dial(t, address)
-	for _, user := range []string{adminTopic, "alice"} {
+	for user, mechanism := range map[string]int8{adminTopic: 1, "admin-second": 2, "alice": 1} {
 		ask[*kmsg.AlterUserSCRAMCredentialsResponse](t, c, 0, scramAlter(func(q *kmsg.AlterUserSCRAMCredentialsRequest) {
 			d := kmsg.NewAlterUserSCRAMCredentialsRequestDeletion()
-			d.Name, d.Mechanism = user, 1
+			d.Name, d.Mechanism = user, mechanism
 			q.Deletions = append(q.Deletions, d)
 		})())
 	}
 	unsubscribe := alterRequest("m", kmsg.IncrementalAlterConfigOpDelete, "interval.ms", "")
 	unsubscribe.Resources[0].ResourceType = kmsg.ConfigResourceTypeClientMetrics
 	ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, unsubscribe)
-	for kind, name := range map[string]string{"user": "alice", "ip": "127.0.0.1"} {
-		key := map[string]string{"user": "producer_byte_rate", "ip": "connection_creation_rate"}[kind]
-		op := quotaOp(key, 0)
-		op.Remove = true
-		ask[*kmsg.AlterClientQuotasResponse](t, c, 0, quotas(quotaEntity(kind, name), op)())
+	all := ask[*kmsg.DescribeClientQuotasResponse](t, c, 0, made(kmsg.NewPtrDescribeClientQuotasRequest, func(*kmsg.DescribeClientQuotasRequest) {})())
+	for _, e := range all.Entries {
+		var entity []kmsg.AlterClientQuotasRequestEntryEntity
+		for _, of := range e.Entity {
+			entity = append(entity, kmsg.AlterClientQuotasRequestEntryEntity{Type: of.Type, Name: of.Name})
+		}
+		for _, v := range e.Values {
+			op := quotaOp(v.Key, 0)
+			op.Remove = true
+			ask[*kmsg.AlterClientQuotasResponse](t, c, 0, quotas(entity, op)())
+		}
 	}
 }
 
@@ -235,11 +251,17 @@ func quotaProbes() []adminProbe {
 		{name: "removal of a quota that is not there", request: quotas(alice, gone)},
 		{name: "removal of an unknown quota", request: quotas(alice, kmsg.AlterClientQuotasRequestEntryOp{Key: "patience", Remove: true})},
 		{name: "no quota", request: quotas(alice)},
-		{name: "quota", want: "{Entity:[{Name:admin-differential Type:user}] INVALID_REQUEST}", request: made(kmsg.NewPtrAlterClientQuotasRequest, func(q *kmsg.AlterClientQuotasRequest) {
+		{name: "quota, validated only", request: made(kmsg.NewPtrAlterClientQuotasRequest, func(q *kmsg.AlterClientQuotasRequest) {
 			e := kmsg.NewAlterClientQuotasRequestEntry()
 			e.Entity, e.Ops = alice, append(e.Ops, quotaOp(rate, 1000))
 			q.Entries, q.ValidateOnly = append(q.Entries, e), true
-		}), differs: "no quota is enforced yet, so none is taken"},
+		})},
+		{name: "quota", request: quotas(alice, quotaOp(rate, 1000), quotaOp("request_percentage", 0.5))},
+		{name: "quota of a user's client", request: quotas(quotaEntity("user", adminTopic, "client-id", "c"), quotaOp("consumer_byte_rate", 2000))},
+		{name: "quota of a user's other clients", request: quotas(quotaEntity("user", adminTopic, "client-id", "<default>"), quotaOp("controller_mutation_rate", 1.5))},
+		{name: "quota of an address", request: quotas(quotaEntity("ip", "10.1.2.3"), quotaOp("connection_creation_rate", 5))},
+		{name: "one of two quotas", request: quotas(alice, gone, quotaOp("request_percentage", 1))},
+		{name: "quota, and one that is wrong", request: quotas(alice, quotaOp(rate, 7), quotaOp("consumer_byte_rate", 0))},
 	} {
 		p.key = kmsg.AlterClientQuotas
 		all = append(all, p)
@@ -254,13 +276,17 @@ func filterProbes() []adminProbe {
 		return f
 	}
 	const exact, fallback, anyone = kmsg.QuotasMatchTypeExact, kmsg.QuotasMatchTypeDefault, kmsg.QuotasMatchTypeAny
-	name := kmsg.StringPtr("nobody")
+	name, alice := kmsg.StringPtr("nobody"), kmsg.StringPtr(adminTopic)
 	var all []adminProbe
 	for _, p := range []struct {
 		name    string
 		filters []kmsg.DescribeClientQuotasRequestComponent
 	}{
 		{"all quotas", nil},
+		{"quotas of a user who has some", []kmsg.DescribeClientQuotasRequestComponent{filter("user", exact, alice)}},
+		{"quotas of a user's clients", []kmsg.DescribeClientQuotasRequestComponent{filter("user", exact, alice), filter("client-id", anyone, nil)}},
+		{"quotas of a user's default client", []kmsg.DescribeClientQuotasRequestComponent{filter("user", exact, alice), filter("client-id", fallback, nil)}},
+		{"quotas of clients", []kmsg.DescribeClientQuotasRequestComponent{filter("client-id", anyone, nil)}},
 		{"quotas of a user", []kmsg.DescribeClientQuotasRequestComponent{filter("user", exact, name)}},
 		{"quotas of all users and the default client", []kmsg.DescribeClientQuotasRequestComponent{filter("user", anyone, nil), filter("client-id", fallback, nil)}},
 		{"quotas of all addresses", []kmsg.DescribeClientQuotasRequestComponent{filter("ip", anyone, nil)}},
@@ -273,9 +299,11 @@ func filterProbes() []adminProbe {
 		{"quotas of an unknown match", []kmsg.DescribeClientQuotasRequestComponent{filter("user", 7, nil)}},
 		{"quotas of users and addresses", []kmsg.DescribeClientQuotasRequestComponent{filter("user", anyone, nil), filter("ip", anyone, nil)}},
 	} {
-		all = append(all, adminProbe{name: p.name, key: kmsg.DescribeClientQuotas, request: made(kmsg.NewPtrDescribeClientQuotasRequest, func(q *kmsg.DescribeClientQuotasRequest) {
-			q.Components = p.filters
-		})})
+		for _, strict := range []bool{false, true} {
+			all = append(all, adminProbe{name: fmt.Sprintf("%s, strict %v", p.name, strict), key: kmsg.DescribeClientQuotas, request: made(kmsg.NewPtrDescribeClientQuotasRequest, func(q *kmsg.DescribeClientQuotasRequest) {
+				q.Components, q.Strict = p.filters, strict
+			})})
+		}
 	}
 	return all
 }
