@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/coordinator"
+	"github.com/varvelog/varve/broker/share"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/vfs"
@@ -49,6 +50,7 @@ type Broker struct {
 	groups       *coordinator.Groups
 	transactions *coordinator.Transactions
 	shares       *coordinator.Shares
+	shareGroups  *share.Manager
 	producerIDs  *coordinator.ProducerIDs
 	limiter      *auth.Limiter
 	cleaner      *cleaner
@@ -106,7 +108,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, ShareGroups: b.shareGroups, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }

@@ -154,6 +154,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 	b.producerIDs = coordinator.NewProducerIDs(b.store.ProducerIDs)
 	b.transactions = b.newTransactions()
 	b.shares = b.newShares()
+	b.shareGroups = b.newShareGroups()
 	b.loadCoordinators(b.store.Image().Topics())
 	return nil
 }

@@ -67,6 +67,7 @@ func (b *Broker) loops() []loop {
 		{"topic deletion", time.Second, b.finishDeletes},
 		{"offline partitions", reopenPause, b.reopen},
 		{"metadata cleaning", time.Minute, b.reconcile},
+		{"locks of share groups", lockCheck, b.expireLocks},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/broker/share"
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/tiering"
@@ -38,6 +39,10 @@ var codes = []struct {
 	{partition.ErrInvalidTxnState, kerr.InvalidTxnState},
 	{partition.ErrCoordinatorFenced, kerr.TransactionCoordinatorFenced},
 	{partition.ErrPolicy, kerr.PolicyViolation},
+	{share.ErrRecordState, kerr.InvalidRecordState},
+	{share.ErrRequest, kerr.InvalidRequest},
+	{share.ErrFenced, kerr.NotLeaderForPartition},
+	{share.ErrNotReady, kerr.CoordinatorNotAvailable},
 	{batch.ErrTruncated, kerr.InvalidRecord}, // there is no batch: the same bytes again would not help
 	{batch.ErrCorrupt, kerr.CorruptMessage},
 	{batch.ErrMagic, kerr.InvalidRecord},

@@ -13,6 +13,7 @@ import (
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/partition"
+	"github.com/varvelog/varve/broker/share"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment"
 )
@@ -54,6 +55,7 @@ type Options struct {
 	Groups       *coordinator.Groups
 	Transactions *coordinator.Transactions
 	Shares       *coordinator.Shares
+	ShareGroups  *share.Manager
 	ProducerIDs  *coordinator.ProducerIDs
 	Markers      coordinator.MarkerWriter
 	Limiter      *auth.Limiter

@@ -95,6 +95,8 @@ func init() {
 		{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, start: quick(kmsg.NewPtrConsumerGroupDescribeRequest, (*Server).consumerGroupDescribe)},
 		{key: 74, name: "ListConfigResources", min: 0, max: 1, start: quick(kmsg.NewPtrListConfigResourcesRequest, (*Server).listConfigResources)},
 		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
+		{key: 78, name: "ShareFetch", min: 1, max: 2, advertised: 1, start: startShareFetch},
+		{key: 79, name: "ShareAcknowledge", min: 1, max: 2, advertised: 1, start: waits(kmsg.NewPtrShareAcknowledgeRequest, (*Server).shareAcknowledge)},
 		{key: 83, name: "InitializeShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrInitializeShareGroupStateRequest, (*Server).initializeShareGroupState)},
 		{key: 84, name: "ReadShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrReadShareGroupStateRequest, (*Server).readShareGroupState)},
 		{key: 85, name: "WriteShareGroupState", min: 0, max: 1, start: started(kmsg.NewPtrWriteShareGroupStateRequest, (*Server).writeShareGroupState)},

@@ -89,6 +89,7 @@ type Broker struct {
 	OffsetsTopicSegmentBytes                          int64
 	Transactions                                      Transactions
 	Shares                                            Shares
+	ShareRecords                                      ShareRecords
 
 	// Tiering.
 	TieringDefault                                            bool

@@ -78,7 +78,7 @@ func settleIntervals(f *faults, prefix string, session, heartbeat time.Duration,
 }
 
 // groupKeys are what a group can be set to (GROUP resources); the default of each is
-// the broker key that is named as it is with "group." before it.
+// the broker key that is named as it is with "group." before it, where there is one.
 var groupKeys = []Key{
 	row("consumer.session.timeout.ms", Int, "45000", "Session timeout of the group's members in the consumer protocol (KIP-848).", from(1)),
 	row("consumer.heartbeat.interval.ms", Int, "5000", "How often the group's members send a heartbeat in the consumer protocol.", from(1)),
@@ -88,6 +88,12 @@ var groupKeys = []Key{
 	row("streams.num.standby.replicas", Int, "0", "Copies of the state of each of the group's tasks, beside the task's own.", from(0)),
 	row("streams.initial.rebalance.delay.ms", Int, "3000", "How long the group waits for more members when it is new.", from(0)),
 	row("streams.assignment.interval.ms", Int, "1000", "Least time between two assignments of the group in the streams protocol (KIP-1263).", from(0)),
+	row("share.record.lock.duration.ms", Int, "30000", "How long a record is locked for the member it was delivered to (KIP-932).", from(1000)),
+	row("share.delivery.count.limit", Int, "5", "How often a record is delivered, at most.", from(2)),
+	row("share.partition.max.record.locks", Int, "2000", "How many records of a partition may be in flight.", from(100)),
+	row("share.auto.offset.reset", String, "latest", "Where the share group begins to read: latest, earliest or by_duration:PnDTnHnMn.nS.", func(k *Key) { k.check = checkOffsetReset }),
+	row("share.isolation.level", String, readUncommitted, "Whether the share group is given records of transactions that are open or were aborted.", oneOf(readCommitted, readUncommitted)),
+	row("share.renew.acknowledge.enable", Boolean, "true", "Whether members of the share group may renew their locks (KIP-1222)."),
 }
 
 func groupKey(name string) *Key {
@@ -110,8 +116,9 @@ func AlterGroup(current map[string]string, ops []Op) (map[string]string, error) 
 
 // GroupSettings are the settings of one group.
 type GroupSettings struct {
-	Consumer ConsumerGroups
-	Streams  StreamsGroups
+	Consumer     ConsumerGroups
+	Streams      StreamsGroups
+	ShareRecords ShareRecords
 }
 
 // bounds is what a group setting may be set to on this broker, and where it goes.
@@ -120,13 +127,17 @@ type bounds struct {
 	lowKey, highKey string
 	duration        *time.Duration // of milliseconds
 	number          *int           // where duration is nil
+	text            *string        // where both are nil: no bounds but the key's
 }
 
-func (b bounds) get() int64 {
-	if b.duration != nil {
-		return b.duration.Milliseconds()
+func (b bounds) get() string {
+	switch {
+	case b.text != nil:
+		return *b.text
+	case b.duration != nil:
+		return strconv.FormatInt(b.duration.Milliseconds(), 10)
 	}
-	return int64(*b.number)
+	return strconv.Itoa(*b.number)
 }
 
 func (b bounds) set(n int64) {
@@ -147,8 +158,15 @@ func span(name string, low, high time.Duration, to *time.Duration) bounds {
 	}
 }
 
+// count is span for a number.
+func count(name string, low, high int, to *int) bounds {
+	b := span(name, 0, 0, nil)
+	b.low, b.high, b.number = int64(low), int64(high), to
+	return b
+}
+
 func (g *GroupSettings) bounds(name string) bounds {
-	c, s := &g.Consumer, &g.Streams
+	c, s, r := &g.Consumer, &g.Streams, &g.ShareRecords
 	switch name {
 	case "consumer.session.timeout.ms":
 		return span(name, c.MinSessionTimeout, c.MaxSessionTimeout, &c.SessionTimeout)
@@ -166,12 +184,24 @@ func (g *GroupSettings) bounds(name string) bounds {
 		return bounds{high: int64(s.MaxStandbyReplicas), highKey: "group.streams.max.standby.replicas", number: &s.StandbyReplicas}
 	case "streams.initial.rebalance.delay.ms":
 		return bounds{high: math.MaxInt32, duration: &s.InitialRebalanceDelay}
+	case "share.record.lock.duration.ms":
+		return span(name, r.MinLockDuration, r.MaxLockDuration, &r.LockDuration)
+	case "share.delivery.count.limit":
+		return count(name, r.MinDeliveryLimit, r.MaxDeliveryLimit, &r.DeliveryLimit)
+	case "share.partition.max.record.locks":
+		return count(name, r.MinMaxLocks, r.MaxMaxLocks, &r.MaxLocks)
+	case "share.auto.offset.reset":
+		return bounds{text: &r.OffsetReset}
+	case "share.isolation.level":
+		return bounds{text: &r.Isolation}
+	case "share.renew.acknowledge.enable":
+		return bounds{text: &r.Renew}
 	}
 	panic("config: group setting " + name + " has no bounds")
 }
 
 func (b *Broker) group() GroupSettings {
-	return GroupSettings{Consumer: b.Consumer, Streams: b.Streams}
+	return GroupSettings{Consumer: b.Consumer, Streams: b.Streams, ShareRecords: b.ShareRecords}
 }
 
 // CheckGroup checks what a group is to be set to. The error is an *Error with every
@@ -190,7 +220,12 @@ func (b *Broker) CheckGroup(overrides map[string]string) error {
 			f.invalid(name, overrides[name], reason)
 			continue
 		}
-		to, n := g.bounds(name), integer(value)
+		to := g.bounds(name)
+		if to.text != nil {
+			*to.text = value
+			continue
+		}
+		n := integer(value)
 		to.set(n)
 		switch {
 		case n >= to.low && n <= to.high:
@@ -227,6 +262,10 @@ func (b *Broker) Group(overrides map[string]string) GroupSettings {
 		}
 		if canonical, reason := k.parse(value); reason == "" {
 			to := g.bounds(name)
+			if to.text != nil {
+				*to.text = canonical
+				continue
+			}
 			to.set(min(max(integer(canonical), to.low), to.high))
 		}
 	}
@@ -240,13 +279,15 @@ func (b *Broker) DescribeGroup(overrides map[string]string) []Entry {
 	for i := range groupKeys {
 		k := &groupKeys[i]
 		e := Entry{Name: k.Name, Type: k.Type, Doc: k.Doc}
-		value := strconv.FormatInt(g.bounds(k.Name).get(), 10)
+		value := g.bounds(k.Name).get()
 		if override, set := overrides[k.Name]; set {
 			value = override
 			e.Synonyms = append(e.Synonyms, EntrySynonym{Name: k.Name, Value: k.shown(override), Source: DynamicGroupConfig})
 		}
 		e.Value = &value
-		e.Synonyms = append(e.Synonyms, b.values.synonyms(brokerSynonyms("group."+k.Name))...)
+		if _, ok := table().brokerByName["group."+k.Name]; ok { // some are settings of groups only
+			e.Synonyms = append(e.Synonyms, b.values.synonyms(brokerSynonyms("group."+k.Name))...)
+		}
 		e.finish()
 		entries = append(entries, e)
 	}

@@ -33,7 +33,19 @@ func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
 		{"streams.num.standby.replicas", "3", "at most group.streams.max.standby.replicas"},
 		{"streams.initial.rebalance.delay.ms", "0", ""},
 		{"streams.initial.rebalance.delay.ms", "-1", "Value must be at least 0"},
-		{"share.isolation.level", "1", "Unknown group config name"},
+		{"share.record.lock.duration.ms", "15000", ""},
+		{"share.record.lock.duration.ms", "1000", "at least group.share.min.record.lock.duration.ms"},
+		{"share.record.lock.duration.ms", "999", "Value must be at least 1000"},
+		{"share.delivery.count.limit", "11", "at most group.share.max.delivery.count.limit"},
+		{"share.partition.max.record.locks", "4000", ""},
+		{"share.isolation.level", "1", "String must be one of: read_committed, read_uncommitted"},
+		{"share.isolation.level", "read_committed", ""},
+		{"share.renew.acknowledge.enable", "no", "Expected value to be either true or false"},
+		{"share.auto.offset.reset", "earliest", ""},
+		{"share.auto.offset.reset", "by_duration:P1DT2H3M4.5S", ""},
+		{"share.auto.offset.reset", "by_duration:-PT1H", "not negative"},
+		{"share.auto.offset.reset", "none", "The value must be either"},
+		{"share.no.such.key", "1", "Unknown group config name"},
 	} {
 		err := b.CheckGroup(map[string]string{c.name: c.value})
 		switch {
@@ -49,6 +61,21 @@ func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
 	if got := b.Group(map[string]string{"streams.num.standby.replicas": "9"}).Streams.StandbyReplicas; got != 2 {
 		t.Errorf("standby replicas that were fine once are %d", got)
 	}
+	for text, want := range map[string]time.Duration{
+		"P1DT2H3M4.5S": 26*time.Hour + 3*time.Minute + 4500*time.Millisecond, "PT0S": 0, "pt15m": 15 * time.Minute, "P7D": 7 * 24 * time.Hour,
+	} {
+		share := b.Group(map[string]string{"share.auto.offset.reset": "by_duration:" + text}).ShareRecords
+		if earliest, by := share.Reset(); earliest || by != want {
+			t.Errorf("%s is %v, want %v", text, by, want)
+		}
+	}
+	for _, text := range []string{"", "P", "PT", "P1DT", "1D", "P1Y", "PT1.S", "P99999DT9999999H999999999M9999999999S"} {
+		if _, ok := isoDuration(text); ok && text != "P99999DT9999999H999999999M9999999999S" {
+			t.Errorf("%q is a duration", text)
+		} else if ok {
+			t.Errorf("%q fits into a time.Duration", text)
+		}
+	}
 	if got := b.Group(nil).Consumer; got.HeartbeatInterval != 5*time.Second {
 		t.Errorf("a group without settings of its own: %+v", got)
 	}
@@ -58,6 +85,8 @@ func TestGroupSettingsAreDescribedWithTheirSource(t *testing.T) {
 	for _, e := range groupBroker(t).DescribeGroup(map[string]string{"consumer.heartbeat.interval.ms": "7000"}) {
 		want, source := map[string]string{
 			"consumer.session.timeout.ms": "45000", "consumer.heartbeat.interval.ms": "7000", "consumer.assignment.interval.ms": "1000",
+			"share.record.lock.duration.ms": "30000", "share.delivery.count.limit": "5", "share.partition.max.record.locks": "2000",
+			"share.auto.offset.reset": "latest", "share.isolation.level": "read_uncommitted", "share.renew.acknowledge.enable": "true",
 			"streams.session.timeout.ms": "45000", "streams.heartbeat.interval.ms": "5000", "streams.num.standby.replicas": "0",
 			"streams.initial.rebalance.delay.ms": "3000", "streams.assignment.interval.ms": "1000",
 		}[e.Name], DefaultConfig

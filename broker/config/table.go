@@ -231,6 +231,19 @@ var brokerKeys = []Key{
 	row("offsets.topic.replication.factor", Short, "3", "Replicas of __consumer_offsets; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.OffsetsTopicReplicationFactor })),
 	row("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets.", from(1<<20), toBroker(func(b *Broker) any { return &b.OffsetsTopicSegmentBytes })),
 
+	// Records of share groups (KIP-932).
+	row("group.share.record.lock.duration.ms", Int, "30000", "How long a record that was delivered to a member of a share group is locked for it.", between(1000, 3600000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.LockDuration })),
+	row("group.share.min.record.lock.duration.ms", Int, "15000", "Shortest lock duration that a share group may be set to.", between(1000, 30000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.MinLockDuration })),
+	row("group.share.max.record.lock.duration.ms", Int, "60000", "Longest lock duration that a share group may be set to.", between(30000, 3600000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.MaxLockDuration })),
+	row("group.share.delivery.count.limit", Int, "5", "How often a record is delivered to a share group, at most.", between(2, 10), toBroker(func(b *Broker) any { return &b.ShareRecords.DeliveryLimit })),
+	row("group.share.min.delivery.count.limit", Int, "2", "Least number of deliveries that a share group may be set to.", between(2, 5), toBroker(func(b *Broker) any { return &b.ShareRecords.MinDeliveryLimit })),
+	row("group.share.max.delivery.count.limit", Int, "10", "Largest number of deliveries that a share group may be set to.", between(5, 25), toBroker(func(b *Broker) any { return &b.ShareRecords.MaxDeliveryLimit })),
+	row("group.share.partition.max.record.locks", Int, "2000", "How many records of a partition may be in flight to a share group; the last batch may exceed it.", between(100, 10000), toBroker(func(b *Broker) any { return &b.ShareRecords.MaxLocks })),
+	row("group.share.min.partition.max.record.locks", Int, "100", "Least number of record locks that a share group may be set to.", between(100, 2000), toBroker(func(b *Broker) any { return &b.ShareRecords.MinMaxLocks })),
+	row("group.share.max.partition.max.record.locks", Int, "4000", "Largest number of record locks that a share group may be set to.", between(2000, 10000), toBroker(func(b *Broker) any { return &b.ShareRecords.MaxMaxLocks })),
+	row("group.share.max.share.sessions", Int, "2000", "Most share sessions of this broker: one for each member that fetches here.", from(1), toBroker(func(b *Broker) any { return &b.ShareRecords.Sessions })),
+	row("share.fetch.purgatory.purge.interval.requests", Int, "1000", "Purge interval of waiting share fetches, in requests.", noEffect("a share fetch that waits is known to nobody but itself")),
+
 	// Share groups (KIP-932).
 	row("share.coordinator.state.topic.num.partitions", Int, "50", "Partitions of __share_group_state.", from(1), toBroker(func(b *Broker) any { return &b.Shares.Partitions })),
 	row("share.coordinator.state.topic.replication.factor", Short, "3", "Replicas of __share_group_state; fewer while there are fewer brokers.", from(1), toBroker(func(b *Broker) any { return &b.Shares.ReplicationFactor })),

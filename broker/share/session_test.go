@@ -1,0 +1,62 @@
+package share
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+func TestSessionsFollowTheirEpochs(t *testing.T) {
+	now := epoch
+	s := NewSessions(func() int { return 2 }, func() time.Time { return now })
+	from := Peer{"c", t.Context()}
+	a, b, c := Member{"g", "a"}, Member{"g", "b"}, Member{"h", "c"}
+	p := func(i int32) TopicPartition { return TopicPartition{Index: i} }
+	for i, step := range []struct {
+		member      Member
+		epoch       int32
+		ack         bool
+		add, forget []TopicPartition
+		want        error
+		parts       string
+		later       time.Duration
+	}{
+		{a, 1, false, nil, nil, kerr.ShareSessionNotFound, "", 0},
+		{a, FinalEpoch, false, nil, nil, kerr.ShareSessionNotFound, "", 0},
+		{a, InitialEpoch, true, nil, nil, kerr.InvalidShareSessionEpoch, "", 0},
+		{a, InitialEpoch, false, []TopicPartition{p(0), p(1), p(1)}, nil, nil, "1 0 ", 0},
+		{a, 1, false, []TopicPartition{p(2)}, []TopicPartition{p(0)}, nil, "1 2 ", 0},
+		{a, 2, true, nil, nil, nil, "", 0},
+		{a, 2, true, nil, nil, kerr.InvalidShareSessionEpoch, "", 0},
+		{a, 3, false, nil, nil, nil, "1 2 ", 0},
+		{b, InitialEpoch, false, []TopicPartition{p(0)}, nil, nil, "0 ", 0},
+		{c, InitialEpoch, false, []TopicPartition{p(0)}, nil, kerr.ShareSessionLimitReached, "", 0},
+		{b, 1, false, nil, nil, nil, "0 ", evictAfter},
+		{c, InitialEpoch, false, []TopicPartition{p(0)}, nil, nil, "0 ", 0}, // a was idle
+		{a, 4, false, nil, nil, kerr.ShareSessionNotFound, "", 0},
+		{b, 2, false, nil, []TopicPartition{p(0)}, nil, "", 0},
+		{b, FinalEpoch, true, nil, nil, nil, "", 0},
+	} {
+		now = now.Add(step.later)
+		var parts []TopicPartition
+		var err error
+		if step.ack {
+			err = s.Acknowledge(step.member, step.epoch)
+		} else {
+			parts, _, err = s.Fetch(from, step.member, step.epoch, step.add, step.forget)
+		}
+		text := ""
+		for _, x := range parts {
+			text += fmt.Sprint(x.Index, " ")
+		}
+		if !errors.Is(err, step.want) || text != step.parts {
+			t.Errorf("step %d: %q, %v; want %q, %v", i, text, err, step.parts, step.want)
+		}
+	}
+	if s.Close(b) != true || s.Count() != 1 {
+		t.Errorf("%d sessions are left", s.Count())
+	}
+}
