@@ -42,11 +42,18 @@ type Options struct {
 	Streams                func(groupID string) group.StreamsSettings // of KIP-1071; likewise
 	Metadata               func() group.Metadata                      // nil: there are no topics
 	RetentionCheck         time.Duration                              // offsets.retention.check.interval.ms; 0: 10 minutes
+
+	Share        func(groupID string) group.ShareSettings // of share groups; nil: Kafka's defaults
+	Shares       *Shares                                  // keeps the state of their partitions; nil: nobody does
+	SharePersist time.Duration                            // how long it may take, share.coordinator.write.timeout.ms; 0: 5 s
 }
 
 // defaultRetentionCheck is Kafka's default: offsets live for days, so minutes are soon
 // enough, and each check looks at every offset.
 const defaultRetentionCheck = 10 * time.Minute
+
+// defaultSharePersist is Kafka's default: as long as a write of its share coordinator.
+const defaultSharePersist = 5 * time.Second
 
 // Groups is the group coordinator of this broker.
 type Groups struct {
@@ -63,6 +70,9 @@ func NewGroups(o Options) *Groups {
 	if o.RetentionCheck <= 0 {
 		o.RetentionCheck = defaultRetentionCheck
 	}
+	if o.SharePersist <= 0 {
+		o.SharePersist = defaultSharePersist
+	}
 	return &Groups{
 		o: o,
 		limits: group.Limits{
@@ -71,6 +81,7 @@ func NewGroups(o Options) *Groups {
 			OffsetMetadataMax:     o.OffsetMetadataMax,
 			OffsetsRetention:      o.OffsetsRetention.Milliseconds(),
 			Consumer:              o.Consumer,
+			Share:                 o.Share,
 			Streams:               o.Streams,
 			Metadata:              o.Metadata,
 		},

@@ -68,6 +68,9 @@ func (s *shard) carryOut(now int64, e *entry, out group.Output) {
 			w.answer(r)
 		}
 	}
+	for _, p := range out.Persist {
+		s.persist(e, p)
+	}
 	if len(out.Appends) > 0 {
 		s.append(now, s.shares(e, out)...)
 	}
@@ -89,7 +92,7 @@ func (s *shard) shares(e *entry, out group.Output) []*share {
 func (s *shard) carryOutAll(now int64, all []decision) {
 	var shares []*share
 	for _, d := range all {
-		s.carryOut(now, d.e, group.Output{Replies: d.out.Replies})
+		s.carryOut(now, d.e, group.Output{Replies: d.out.Replies, Persist: d.out.Persist})
 		shares = append(shares, s.shares(d.e, d.out)...)
 	}
 	s.append(now, shares...)

@@ -282,6 +282,9 @@ func (m *consumerMember) stale() int16 {
 // ValidateFetch checks who asks for offsets (OffsetFetch v9+). Administrators and older
 // clients do not say.
 func (g *Group) ValidateFetch(memberID *string, epoch int32) int16 {
+	if g != nil && g.share != nil && g.state != Dead {
+		return groupIDNotFound
+	}
 	if g != nil && g.streams != nil && g.state != Dead {
 		return g.streams.validateFetch(memberID, epoch)
 	}

@@ -46,7 +46,8 @@ type stateKey struct {
 
 func (k stateKey) named() bool {
 	switch k.kind {
-	case keyMember, keyTarget, keyCurrent, keyRegex, keyStreamsMember, keyStreamsTarget, keyStreamsCurrent:
+	case keyMember, keyTarget, keyCurrent, keyRegex, keyStreamsMember, keyStreamsTarget, keyStreamsCurrent,
+		keyShareMember, keyShareTarget, keyShareCurrent:
 		return true
 	}
 	return false
@@ -58,6 +59,7 @@ func (k stateKey) rank() int {
 	return slices.Index([]int16{
 		keyMember, keyRegex, keyEpoch, keyTarget, keyTargetEpoch, keyCurrent,
 		keyStreamsMember, keyStreamsTopology, keyStreamsEpoch, keyStreamsTarget, keyStreamsTargetEpoch, keyStreamsCurrent,
+		keyShareMember, keyShareEpoch, keyShareTarget, keyShareTargetEpoch, keyShareCurrent, keySharePartitions,
 	}, k.kind)
 }
 

@@ -190,6 +190,8 @@ func (g *Group) modernKeys() []stateKey {
 		return goneKeys(g.consumer.state)
 	case g.streams != nil:
 		return g.streams.state.goneKeys()
+	case g.share != nil:
+		return g.share.state.goneKeys()
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 func (g *Group) DeleteOffsets(now int64, t Ticket, r *kmsg.OffsetDeleteRequest) Output {
 	var out Output
 	switch {
-	case g.state == Dead:
+	case g.state == Dead, g.share != nil:
 		out.reply(t, DeleteOffsetsError(r, groupIDNotFound))
 		return out
 	case !g.modern() && g.state != Empty && g.protocolType != consumerProtocol:
@@ -62,6 +62,7 @@ func (g *Group) DropTopic(now int64, t Ticket, topic string) Output {
 		}
 	}
 	g.drop(now, gone, afterDrop{ticket: t}, &out)
+	g.dropShareTopic(now, topic, &out)
 	return out
 }
 
@@ -71,6 +72,8 @@ func (g *Group) Delete(now int64, t Ticket) Output {
 	switch {
 	case g.state == Dead:
 		out.code(t, groupIDNotFound)
+	case g.empty() && g.share != nil:
+		g.deleteShare(now, t, &out)
 	case g.empty():
 		g.bury(now, t, &out)
 	default:
@@ -91,6 +94,8 @@ func (g *Group) modernMembers() int {
 		return len(g.consumer.state.members)
 	case g.streams != nil:
 		return len(g.streams.state.members)
+	case g.share != nil:
+		return len(g.share.state.members)
 	}
 	return 0
 }

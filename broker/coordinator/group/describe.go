@@ -11,6 +11,7 @@ const (
 	typeClassic  = "classic"
 	typeConsumer = "consumer"
 	typeStreams  = "streams"
+	typeShare    = "share"
 )
 
 // Describe answers DescribeGroups for the group. Subscriptions are shown once the
@@ -79,6 +80,12 @@ func (g *Group) Listed() kmsg.ListGroupsResponseGroup {
 		l.ProtocolType, l.GroupType = streamsProtocol, typeStreams
 		if g.state != Dead {
 			l.GroupState = g.streams.state.state()
+		}
+	}
+	if g.share != nil {
+		l.ProtocolType, l.GroupType = typeShare, typeShare
+		if g.state != Dead {
+			l.GroupState = g.share.state.state()
 		}
 	}
 	return l

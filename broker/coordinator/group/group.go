@@ -17,6 +17,7 @@ type Limits struct {
 	// topics, each as of now.
 	Consumer func(groupID string) Settings
 	Streams  func(groupID string) StreamsSettings // likewise, of the streams protocol
+	Share    func(groupID string) ShareSettings   // likewise, of share groups
 	Metadata func() Metadata
 }
 
@@ -54,6 +55,7 @@ type Group struct {
 	classicGroup
 	consumer *consumerGroup // nil: the group is not of the consumer protocol
 	streams  *streamsGroup  // nil: nor of the streams protocol
+	share    *shareGroup    // nil: nor a share group
 	// doubtful are keys of the later protocols whose record may or may not be in the
 	// log since an append failed. The next append writes them as the state has them.
 	doubtful map[stateKey]struct{}
@@ -127,7 +129,7 @@ func (g *Group) Gone() bool {
 }
 
 // modern reports whether the group is of a later protocol than the classic one.
-func (g *Group) modern() bool { return g.consumer != nil || g.streams != nil }
+func (g *Group) modern() bool { return g.consumer != nil || g.streams != nil || g.share != nil }
 
 func (g *Group) transition(now int64, to State) {
 	g.previous, g.state, g.since = g.state, to, now

@@ -19,7 +19,7 @@ func (g *Group) Join(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGr
 		fail(r.MemberID, invalidRequest)
 	case g.consumer != nil && len(g.consumer.state.members) > 0:
 		g.joinConsumer(now, t, c, fresh, r, &out)
-	case g.modernMembers() > 0:
+	case g.modernMembers() > 0, g.share != nil:
 		fail("", inconsistentGroupProtocol)
 	case g.modern():
 		g.endModern(now, &out)

@@ -138,8 +138,11 @@ func newOffset(now int64, r *kmsg.OffsetCommitRequest, t *kmsg.OffsetCommitReque
 // validateModern is validateCommit for a group of a later protocol. fenced, where it is not
 // nil, is to be asked of each partition.
 func (g *Group) validateModern(r *kmsg.OffsetCommitRequest) (fenced func(topicPartition, TopicID) int16, code int16) {
-	if g.streams != nil {
+	switch {
+	case g.streams != nil:
 		return g.streams.validateCommit(r)
+	case g.share != nil: // its offsets are the share coordinator's
+		return nil, groupIDNotFound
 	}
 	return g.consumer.validateCommit(r, g.limits.metadata())
 }

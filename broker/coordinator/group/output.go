@@ -13,6 +13,7 @@ type Ticket uint64
 type Output struct {
 	Replies []Reply
 	Appends []Append
+	Persist []Persist // for the share coordinator
 }
 
 // Reply answers the request of Ticket.

@@ -141,6 +141,7 @@ func decodeKey(p []byte) (k key, ok bool, err error) {
 		}
 		return key{group: v.Group, metadata: true}, true, nil
 	case keyEpoch, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex,
+		keyShareMember, keyShareEpoch, keyShareTargetEpoch, keyShareTarget, keyShareCurrent, keySharePartitions,
 		keyStreamsEpoch, keyStreamsMember, keyStreamsTargetEpoch, keyStreamsTarget, keyStreamsCurrent, keyStreamsTopology:
 		k, err := decodeStateKey(kind, p[2:])
 		return k, err == nil, err

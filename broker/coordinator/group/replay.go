@@ -27,6 +27,8 @@ func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error
 	switch {
 	case k.state.streams():
 		return p.streams(k, value)
+	case k.state.share():
+		return p.share(k, value)
 	case k.state.kind != 0:
 		return p.consumer(k, value)
 	}
@@ -95,6 +97,23 @@ func (p *Replay) streams(k key, value []byte) error {
 	return g.streams.state.replay(k.state, value)
 }
 
+// share applies a record of a share group.
+func (p *Replay) share(k key, value []byte) error {
+	g := p.groups[k.group]
+	if value == nil && (g == nil || g.share == nil) {
+		return nil
+	}
+	g = p.group(k.group)
+	if g.share == nil {
+		g.share = newShareGroup()
+	}
+	if value == nil && k.state.kind == keyShareEpoch { // the last of a group's tombstones
+		g.share = nil
+		return nil
+	}
+	return g.share.state.replay(k.state, value)
+}
+
 // loaded makes a state of records the group's. Members of whom there is only a part
 // are none: the rest of them was removed.
 func (c *consumerGroup) loaded(now, session int64) {
@@ -127,6 +146,9 @@ func (p *Replay) Groups(now int64) map[string]*Group {
 		}
 		if g.streams != nil {
 			g.streams.loaded(now, p.limits.streamsSettings(id).SessionTimeout)
+		}
+		if g.share != nil {
+			g.share.loaded(now, p.limits.shareSettings(id).SessionTimeout)
 		}
 		for _, m := range g.inOrder() {
 			g.extend(m, now+int64(m.sessionTimeout))
@@ -163,7 +185,7 @@ func (p *Replay) metadata(id string, value []byte) error {
 	g := New(before.id, p.limits, -1)
 	g.offsets, g.txn, g.order = before.offsets, before.txn, before.order
 	if value == nil {
-		g.consumer, g.streams = before.consumer, before.streams // what an upgrade removes is the classic group
+		g.consumer, g.streams, g.share = before.consumer, before.streams, before.share // what an upgrade removes is the classic group
 	} else {
 		v, err := decodeMetadata(value)
 		if err != nil {

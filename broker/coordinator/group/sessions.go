@@ -79,6 +79,8 @@ func (g *Group) modernTimers() *timers {
 		return &g.consumer.timers
 	case g.streams != nil:
 		return &g.streams.timers
+	case g.share != nil:
+		return &g.share.timers
 	}
 	return nil
 }
@@ -89,6 +91,7 @@ func (g *Group) Expire(now int64) Output {
 	var out Output
 	g.expireConsumer(now, &out)
 	g.expireStreams(now, &out)
+	g.expireShare(now, &out)
 	if g.joinAt != 0 && g.joinAt <= now {
 		g.joinTimeout(now, &out)
 	}
