@@ -13,13 +13,13 @@ import (
 // newShareGroups makes the side of share groups that leads partitions.
 func (b *Broker) newShareGroups() *share.Manager {
 	return share.NewManager(share.Options{
-		Persister: b.shares, Settings: b.shareSettings, Now: b.steadyNow, Wall: b.Now,
+		Persister: b.shares, Settings: b.shareRecordSettings, Now: b.steadyNow, Wall: b.Now,
 		Sessions: func() int { return b.config().ShareRecords.Sessions },
 	})
 }
 
-// shareSettings are how records are delivered to a share group (KIP-932).
-func (b *Broker) shareSettings(groupID string) share.Settings {
+// shareRecordSettings are how records are delivered to a share group (KIP-932).
+func (b *Broker) shareRecordSettings(groupID string) share.Settings {
 	c := b.config().Group(b.store.Image().GroupConfigs(groupID)).ShareRecords
 	s := share.Settings{
 		LockDuration: c.LockDuration, DeliveryLimit: int16(c.DeliveryLimit), MaxLocks: int64(c.MaxLocks),
