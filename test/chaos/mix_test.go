@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -143,20 +144,46 @@ func TestR40EverythingAtRandom(t *testing.T) {
 	h.Incidents = append(h.Incidents, verify.Health("varve", w.broker.Output())...)
 	t.Logf("%d faults, %d sends, %d reads, %d commits", len(h.Faults), len(h.Sends), len(h.Reads), len(h.Commits))
 	w.broker.WaitTiered(t, time.Minute, 3<<20, "r40-0")
-	w.rest(h)
+	w.rest(h, "r40-0")
 	judge(t, h)
 	if len(h.Objects) == 0 {
 		t.Error("nothing was tiered: the run proves nothing of the bucket")
 	}
 }
 
+// TestR29AbortedTransactionsAcrossTheSeam reads from the beginning and from random offsets
+// while segments with aborted transactions leave the disk, over kills: no reader sees what
+// was aborted, wherever it is read from (C5), and none passes over the rest.
+func TestR29AbortedTransactionsAcrossTheSeam(t *testing.T) {
+	w := newWorld(t)
+	l := load.Start(t, w.net.Address, "r29", load.W7Transactions())
+	l.Wait(ackLimit, acksBefore)
+	const rounds = 2
+	for more := until(t, 5*time.Second, rounds); more(); {
+		l.Fault(verify.Disturbance{Kind: "kill", Restart: true}, func() { killAndStart(w.t, w.broker.Broker, w.rng) })
+		l.Wait(ackLimit, acksBefore)
+	}
+	l.StopProducing()
+	w.broker.WaitTiered(t, time.Minute, 3<<20, "r29-0")
+	l.Settled(time.Minute)
+	h := l.Finish() // reads everything again, most of it from the bucket
+	h.Expect = &verify.Expect{Faults: rounds, Before: acksBefore}
+	h.Incidents = append(h.Incidents, verify.Health("varve", w.broker.Output())...)
+	w.rest(h, "r29-0")
+	t.Logf("%d sends, %d reads, %d transactions, %d objects", len(h.Sends), len(h.Reads), len(h.Txns), len(h.Objects))
+	judge(t, h)
+	if len(h.Objects) == 0 {
+		t.Error("nothing was tiered: the run proves nothing of the seam")
+	}
+}
+
 // rest takes down what the bucket holds and what the broker says of it (C14), and the
 // batches of the bucket and of the disk (C13).
-func (w *world) rest(h *verify.History) {
+func (w *world) rest(h *verify.History, topic string) {
 	w.t.Helper()
 	harness.Until(w.t, time.Minute, "sweep of what no manifest names", func() error {
 		h.Manifests, h.Objects = nil, nil
-		for _, p := range w.broker.Tiers(w.t, "r40-0") {
+		for _, p := range w.broker.Tiers(w.t, topic) {
 			v := verify.Partition{Name: fmt.Sprint(p.Partition), LogStart: p.LogStart, LocalStart: p.LocalStart, End: p.TieredEnd}
 			for _, s := range p.Segments {
 				v.Segments = append(v.Segments, verify.Segment{Key: s.Key, Base: s.Base, Next: s.Next, Size: s.Size})
@@ -175,7 +202,7 @@ func (w *world) rest(h *verify.History) {
 		for _, s := range p.Segments {
 			h.Batches = append(h.Batches, w.batches(s, int32(i))...)
 		}
-		for _, name := range logs(w.t, w.broker.Dir+"/r40-0-"+p.Name) {
+		for _, name := range logs(w.t, filepath.Join(w.broker.Dir, topic+"-"+p.Name)) {
 			h.Batches = append(h.Batches, w.local(name, int32(i))...)
 		}
 	}

@@ -54,7 +54,7 @@ func startChild(t *testing.T, spec load.Spec) *harness.Process {
 		return p
 	}
 	harness.Until(t, ackLimit, "a first answer to the child", func() error {
-		if !strings.Contains(p.Output(), " ok ") {
+		if !strings.Contains(p.Output(), " ok") {
 			return errors.New("nothing was acknowledged")
 		}
 		return nil
@@ -69,9 +69,13 @@ const (
 	txnCheck   = 200 * time.Millisecond
 	// settleLimit is how long after a transaction's timeout readers may be held up (R16).
 	settleLimit = 10 * time.Second
+
+	// sessionTimeout is that of groups' members; those that stand or are cut off are thrown
+	// out, or not.
+	sessionTimeout = 2 * time.Second
 )
 
-// transactions is a broker that is data leader, transaction coordinator and group
+// transactions, and what else coordinators do: a broker that is data leader, transaction coordinator and group
 // coordinator in one, with clients in this process and in another one, all by a proxy.
 type transactions struct {
 	t      *testing.T
@@ -93,7 +97,9 @@ func newTransactions(t *testing.T, name string, shape, child load.Shape) *transa
 	w.broker, w.net = behindProxy(t, func(sets ...string) *harness.Broker {
 		return harness.StartBroker(t, append(sets,
 			fmt.Sprintf("transaction.abort.timed.out.transaction.cleanup.interval.ms=%d", txnCheck.Milliseconds()),
-			"group.min.session.timeout.ms=1000")...)
+			"group.min.session.timeout.ms=1000", "group.consumer.min.session.timeout.ms=1000",
+			fmt.Sprintf("group.consumer.session.timeout.ms=%d", sessionTimeout.Milliseconds()),
+			"group.consumer.min.heartbeat.interval.ms=100", "group.consumer.heartbeat.interval.ms=300")...)
 	})
 	shape.Timeout, child.Timeout = txnTimeout, txnTimeout
 	child.V1 = shape.V1
@@ -186,7 +192,7 @@ func (w *transactions) hurt(short time.Duration, after func()) {
 }
 
 // finish kills the other process, waits until nothing of it holds up readers, and judges.
-func (w *transactions) finish() {
+func (w *transactions) finish() *verify.History {
 	w.t.Helper()
 	if w.child.Running() {
 		w.killChild()
@@ -195,8 +201,10 @@ func (w *transactions) finish() {
 	h := w.load.Finish()
 	h.Expect = &verify.Expect{Faults: len(txnFaults), Before: acksBefore}
 	h.Incidents = append(h.Incidents, verify.Health("varve", w.broker.Output())...)
-	w.t.Logf("faults %v, %d sends, %d reads, %d transactions", w.done, len(h.Sends), len(h.Reads), len(h.Txns))
+	w.t.Logf("faults %v, %d sends, %d reads, %d transactions, %d ownerships, %d commits of offsets",
+		w.done, len(h.Sends), len(h.Reads), len(h.Txns), len(h.Owners), len(h.Commits))
 	judge(w.t, h)
+	return h
 }
 
 // protocols are the two of transactions: before and with KIP-890's second part.
@@ -273,6 +281,45 @@ func TestR18CopiesAreExact(t *testing.T) {
 			w.load.WaitCopied(time.Duration(records)*time.Millisecond + 3*time.Minute)
 			t.Logf("%d records were copied within %v", records, time.Since(begun).Round(time.Second))
 			w.finish()
+		})
+	}
+}
+
+// rebalanceLimit is how long a group may take to settle after a fault (R21). Where the
+// short run has a machine for itself it takes a second or two.
+func rebalanceLimit() time.Duration {
+	if os.Getenv(durationVariable) == "" {
+		return time.Minute
+	}
+	return 15 * time.Second
+}
+
+// TestR21GroupsUnderEveryFault puts members that come and go, some of them static, and
+// the coordinator under every fault: a group's offset is the one committed last (C9), a
+// partition has one owner in each generation and at each moment (C21), as members and as
+// the coordinator see it, and rebalances settle.
+func TestR21GroupsUnderEveryFault(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		eager, consumer bool
+	}{{"classic eager", true, false}, {"classic cooperative", false, false}, {"consumer", false, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			shape := load.W8()
+			shape.Eager, shape.Consumer, shape.Session = c.eager, c.consumer, sessionTimeout
+			child := shape
+			child.Producers, child.Members, child.Static, child.Stay = 0, 2, 1, 20*time.Second
+			w := newTransactions(t, "r21", shape, child)
+			w.load.Wait(ackLimit, acksBefore)
+			longest := time.Duration(0)
+			w.hurt(time.Second, func() {
+				w.load.Wait(ackLimit, acksAfter)
+				longest = max(longest, w.load.Rebalanced(rebalanceLimit()))
+			})
+			t.Logf("the longest rebalance took %v", longest)
+			h := w.finish()
+			if len(h.Owners) == 0 || len(h.Commits) == 0 {
+				t.Errorf("%d partitions were given to members, %d offsets committed: the run proves nothing", len(h.Owners), len(h.Commits))
+			}
 		})
 	}
 }

@@ -96,6 +96,16 @@ type Committed struct {
 	Begun, Ended     int64
 }
 
+// Owner is a partition that a member of a group was given, as the member saw it. Until is
+// when it began to give it back, 0 where it did not live to do that; Lost says that it
+// learnt that it was no member any more.
+type Owner struct {
+	Member, Partition int32
+	Generation        int32 // of the classic protocol; 0 in the consumer protocol, where members differ
+	From, Until       int64
+	Lost              bool
+}
+
 // Mark is a number that never goes back, as one observer saw it. Marks of one observer
 // are logged in the order in which they were seen.
 type Mark struct {
@@ -181,6 +191,7 @@ type History struct {
 	Txns        []Txn
 	Commits     []OffsetCommit
 	Committed   []Committed
+	Owners      []Owner
 	Marks       []Mark
 	Balances    []Balance
 	Batches     []Batch
@@ -231,7 +242,7 @@ type rule struct {
 // report takes what breaks a rule.
 type report func(format string, args ...any)
 
-// rules are those of the reliability plan. C15 and C19 are of several brokers' metadata,
+// rules are those of the reliability plan, and C21. C15 and C19 are of several brokers' metadata,
 // and not of what clients see.
 var rules = []rule{
 	{"history", "a value is sent once, and what an event refers to is there", wellFormed},
@@ -253,6 +264,7 @@ var rules = []rule{
 	{"C17", "resources are given back", leaked},
 	{"C18", "no process panics, races, or ends by itself", unhealthy},
 	{"C20", "the run is worth judging", void},
+	{"C21", "a partition has one owner in a group, in each generation and at each moment", shared},
 }
 
 // maxPerRule is how many faults of a rule are told: the first ones are what one reads.

@@ -65,6 +65,12 @@ func (r *Recorder) Adopt(journal io.Reader) error {
 	r.h.Assignments = append(r.h.Assignments, h.Assignments...)
 	r.h.Marks = append(r.h.Marks, h.Marks...)
 	r.h.Incidents = append(r.h.Incidents, h.Incidents...)
+	type place struct {
+		member, partition int32
+		at                int64
+	}
+	r.h.Owners = append(r.h.Owners, lastOf(h.Owners, func(o *Owner) place { return place{o.Member, o.Partition, o.From} })...)
+	r.h.Commits = append(r.h.Commits, lastOf(h.Commits, func(c *OffsetCommit) place { return place{c.Group, c.Partition, c.Begun} })...)
 	return nil
 }
 
@@ -200,6 +206,45 @@ func (r *Recorder) Mark(marks ...Mark) {
 		r.h.Marks = append(r.h.Marks, m)
 		r.write("mark", func(l *line) { markLine(l, &m) })
 	}
+}
+
+// Own logs that a member was given a partition and returns its ticket for Disown.
+func (r *Recorder) Own(o Owner) (ticket int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o.From = r.tick()
+	r.h.Owners = append(r.h.Owners, o)
+	r.write("own", func(l *line) { ownLine(l, &o) })
+	return len(r.h.Owners) - 1
+}
+
+// Disown logs that a member is about to give a partition back, or has lost it.
+func (r *Recorder) Disown(ticket int, lost bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := &r.h.Owners[ticket]
+	o.Until, o.Lost = r.tick(), lost
+	r.write("own", func(l *line) { ownLine(l, o) })
+}
+
+// Commit logs an offset that is about to be committed for a group, and returns its ticket
+// for Committed.
+func (r *Recorder) Commit(c OffsetCommit) (ticket int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.Begun = r.tick()
+	r.h.Commits = append(r.h.Commits, c)
+	r.write("commit", func(l *line) { commitLine(l, &c) })
+	return len(r.h.Commits) - 1
+}
+
+// Committed logs that an offset was committed.
+func (r *Recorder) Committed(ticket int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := &r.h.Commits[ticket]
+	c.Outcome, c.Ended = OK, r.tick()
+	r.write("commit", func(l *line) { commitLine(l, c) })
 }
 
 // Incident logs what no client may ever see.

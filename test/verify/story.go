@@ -22,6 +22,7 @@ import (
 //	txn N producer N open|commit|abort begun N ended N OUTCOME
 //	commit group N partition N offset N begun N ended N OUTCOME
 //	committed group N partition N offset N begun N ended N
+//	own PARTITION member N [generation N] from N until N [lost]
 //	mark KIND observer N partition N value N
 //	balance snapshot N account N amount N
 //	batch replica N partition N base N next N crc N
@@ -62,6 +63,7 @@ var events = []event{
 	list("read", func(h *History) *[]Read { return &h.Reads }, readLine),
 	list("commit", func(h *History) *[]OffsetCommit { return &h.Commits }, commitLine),
 	list("committed", func(h *History) *[]Committed { return &h.Committed }, committedLine),
+	list("own", func(h *History) *[]Owner { return &h.Owners }, ownLine),
 	list("mark", func(h *History) *[]Mark { return &h.Marks }, markLine),
 	list("balance", func(h *History) *[]Balance { return &h.Balances }, balanceLine),
 	list("batch", func(h *History) *[]Batch { return &h.Batches }, batchLine),
@@ -342,6 +344,15 @@ func committedLine(l *line, c *Committed) {
 	number(l, "offset", &c.Offset)
 	number(l, "begun", &c.Begun)
 	number(l, "ended", &c.Ended)
+}
+
+func ownLine(l *line, o *Owner) {
+	number(l, "", &o.Partition)
+	number(l, "member", &o.Member)
+	optional(l, "generation", &o.Generation)
+	number(l, "from", &o.From)
+	number(l, "until", &o.Until)
+	l.flag("lost", &o.Lost)
 }
 
 func markLine(l *line, m *Mark) {

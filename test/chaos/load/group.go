@@ -1,8 +1,12 @@
 package load
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -22,23 +26,45 @@ const (
 
 func (l *Load) group() string { return l.name + "-group" }
 
-// join is one member after the other, each for a while.
-func (l *Load) join(ctx context.Context) {
+// join is one member after the other, each for a while. A member with an instance id is
+// static: it comes back as the same.
+func (l *Load) join(ctx context.Context, instance string) {
+	static := l.Recorder.Number()
 	for ctx.Err() == nil {
-		stay, cancel := context.WithTimeout(ctx, memberStay/2+rand.N(memberStay))
-		l.member(stay)
+		stay, cancel := context.WithCancel(ctx)
+		leave := time.AfterFunc(cmp.Or(l.shape.Stay, memberStay)/2+rand.N(memberStay), func() {
+			l.calm.RLock() // who looks whether the group settles is not disturbed
+			defer l.calm.RUnlock()
+			cancel()
+		})
+		id := static
+		if instance == "" {
+			id = l.Recorder.Number()
+		}
+		l.member(stay, id, instance)
+		leave.Stop()
 		cancel()
 	}
 }
 
 // member joins the group, reads, commits what it has read, and leaves.
-func (l *Load) member(ctx context.Context) {
-	var topics []string
-	for topic := range l.topics {
-		topics = append(topics, topic)
-	}
-	c := l.client(kgo.ConsumerGroup(l.group()), kgo.ConsumeTopics(topics...), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+func (l *Load) member(ctx context.Context, id int32, instance string) {
+	o := &owner{l: l, number: id, tickets: map[int32]int{}}
+	options := append(o.options(), kgo.ConsumerGroup(l.group()), kgo.ConsumeTopics(l.topicNames()...), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
+	switch {
+	case l.shape.Consumer:
+		options = append(options, kgo.ServerSideBalancer())
+	case l.shape.Session > 0:
+		options = append(options, kgo.SessionTimeout(l.shape.Session), kgo.HeartbeatInterval(l.shape.Session/6), kgo.RebalanceTimeout(2*l.shape.Session))
+	}
+	if l.shape.Eager {
+		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
+	}
+	if instance != "" {
+		options = append(options, kgo.InstanceID(instance))
+	}
+	c := l.client(options...)
 	defer c.CloseAllowingRebalance()
 	for ctx.Err() == nil {
 		f := c.PollRecords(ctx, 500)
@@ -57,23 +83,63 @@ func (l *Load) member(ctx context.Context) {
 	}
 }
 
+// owner logs what a member is given and takes leave of (C21).
+type owner struct {
+	l       *Load
+	number  int32
+	mu      sync.Mutex
+	tickets map[int32]int // by partition; guarded by mu
+}
+
+func (o *owner) options() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.OnPartitionsAssigned(func(_ context.Context, c *kgo.Client, given map[string][]int32) {
+			_, generation := c.GroupMetadata()
+			if o.l.shape.Consumer {
+				generation = 0 // each member has an epoch of its own
+			}
+			o.each(given, func(p int32) {
+				o.tickets[p] = o.l.Recorder.Own(verify.Owner{Member: o.number, Partition: p, Generation: generation})
+			})
+		}),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, back map[string][]int32) { o.end(back, false) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { o.end(lost, true) }),
+	}
+}
+
+func (o *owner) end(partitions map[string][]int32, lost bool) {
+	o.each(partitions, func(p int32) {
+		if ticket, has := o.tickets[p]; has {
+			o.l.Recorder.Disown(ticket, lost)
+			delete(o.tickets, p)
+		}
+	})
+}
+
+func (o *owner) each(partitions map[string][]int32, do func(partition int32)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for topic, list := range partitions {
+		for _, p := range list {
+			do(o.l.partition(topic, p))
+		}
+	}
+}
+
 // commit commits offsets and logs each with its outcome.
 func (l *Load) commit(c *kgo.Client, next map[string]map[int32]kgo.EpochOffset) {
 	if len(next) == 0 {
 		return
 	}
-	first, begun := 0, l.Recorder.Now()
-	l.Recorder.Log(func(h *verify.History, _ int64) {
-		first = len(h.Commits)
-		for topic, partitions := range next {
-			for p, o := range partitions {
-				h.Commits = append(h.Commits, verify.OffsetCommit{Partition: l.partition(topic, p), Offset: o.Offset, Begun: begun})
-			}
+	tickets := map[int32]int{} // by partition
+	for topic, partitions := range next {
+		for p, o := range partitions {
+			at := l.partition(topic, p)
+			tickets[at] = l.Recorder.Commit(verify.OffsetCommit{Partition: at, Offset: o.Offset})
 		}
-	})
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
 	defer cancel()
-	done := map[int32]bool{}
 	c.CommitOffsetsSync(ctx, next, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
 			return
@@ -82,14 +148,9 @@ func (l *Load) commit(c *kgo.Client, next map[string]map[int32]kgo.EpochOffset) 
 			for _, p := range t.Partitions {
 				// The client sends a commit again when an answer is lost: a refusal
 				// proves nothing of the first one.
-				done[l.partition(t.Topic, p.Partition)] = p.ErrorCode == 0
-			}
-		}
-	})
-	l.Recorder.Log(func(h *verify.History, at int64) {
-		for i := first; i < len(h.Commits) && h.Commits[i].Begun == begun; i++ {
-			if k := &h.Commits[i]; done[k.Partition] {
-				k.Outcome, k.Ended = verify.OK, at
+				if p.ErrorCode == 0 {
+					l.Recorder.Committed(tickets[l.partition(t.Topic, p.Partition)])
+				}
 			}
 		}
 	})
@@ -119,4 +180,75 @@ func (l *Load) watch(ctx context.Context) {
 			})
 		})
 	}
+}
+
+// Owners asks the coordinator who has what, and fails the test if two members have one
+// partition; missing is how many partitions nobody has, while the group is stable, else -1.
+func (l *Load) Owners(ctx context.Context, a *kadm.Client) (missing int, err error) {
+	held, state, err := l.assigned(ctx, a)
+	if err != nil {
+		return 0, err
+	}
+	owners := map[int32]string{}
+	for member, topics := range held {
+		topics.Each(func(topic string, partition int32) {
+			p := l.partition(topic, partition)
+			if other, taken := owners[p]; taken {
+				l.t.Errorf("the coordinator says that partition %d belongs to %s and to %s", p, member, other)
+			}
+			owners[p] = member
+		})
+	}
+	if state != "Stable" {
+		return -1, nil
+	}
+	return l.partitions() - len(owners), nil
+}
+
+// assigned is what the coordinator says that members have, and the group's state.
+func (l *Load) assigned(ctx context.Context, a *kadm.Client) (held map[string]kadm.TopicsSet, state string, err error) {
+	held = map[string]kadm.TopicsSet{}
+	if l.shape.Consumer {
+		list, err := a.DescribeConsumerGroups(ctx, l.group())
+		g := list[l.group()]
+		for _, m := range g.Members {
+			held[m.MemberID] = m.Assignment
+		}
+		return held, g.State, errors.Join(err, g.Err)
+	}
+	list, err := a.DescribeGroups(ctx, l.group())
+	g := list[l.group()]
+	for _, m := range g.Members {
+		set := kadm.TopicsSet{}
+		if consumer, ok := m.Assigned.AsConsumer(); ok {
+			for _, t := range consumer.Topics {
+				set.Add(t.Topic, t.Partitions...)
+			}
+		}
+		held[m.MemberID] = set
+	}
+	return held, g.State, errors.Join(err, g.Err)
+}
+
+// Rebalanced waits until the group is stable and every partition has an owner, and returns
+// how long that took. No member of this process leaves meanwhile.
+func (l *Load) Rebalanced(limit time.Duration) time.Duration {
+	l.t.Helper()
+	l.calm.Lock()
+	defer l.calm.Unlock()
+	c := l.client()
+	defer c.Close()
+	begun := time.Now()
+	if err := l.await(limit, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		missing, err := l.Owners(ctx, kadm.NewClient(c))
+		if err == nil && missing != 0 {
+			err = fmt.Errorf("%d partitions have no owner (-1: the group is not stable)", missing)
+		}
+		return err
+	}); err != nil {
+		l.t.Fatal(err)
+	}
+	return time.Since(begun)
 }

@@ -35,7 +35,7 @@ type Load struct {
 	idle                     []net.Conn
 
 	workers string       // what transactional ids begin with
-	calm    sync.RWMutex // a transaction holds it to read, a snapshot to write
+	calm    sync.RWMutex // held to read by a transaction or a member that leaves, to write by who needs calm
 
 	mu sync.Mutex
 	// What follows is guarded by mu.
@@ -91,10 +91,14 @@ func (l *Load) run() {
 	for range shape.RandomReaders {
 		l.reading.Go(func() { l.jump(reading) })
 	}
-	for range shape.Members {
-		l.reading.Go(func() { l.join(reading) })
+	for i := range shape.Members {
+		instance := ""
+		if i < shape.Static {
+			instance = fmt.Sprintf("%s-static-%d", l.workers, i)
+		}
+		l.reading.Go(func() { l.join(reading, instance) })
 	}
-	if shape.Members > 0 {
+	if shape.Members > 0 && l.t != nil { // a child's answers would not be in its journal
 		l.reading.Go(func() { l.watch(reading) })
 	}
 }

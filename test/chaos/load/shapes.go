@@ -30,6 +30,9 @@ type Shape struct {
 	Aborts      float64       // share of transactions that are aborted; 0 for abortShare
 	Timeout     time.Duration // of transactions; 0 for txnTimeout
 	Consumer    bool          // members speak the consumer protocol (KIP-848)
+	Eager       bool          // members of the classic protocol give everything back at each rebalance
+	Stay        time.Duration // of a member, on average; 0 for memberStay
+	Static      int           // how many of the members are static (KIP-345)
 	Session     time.Duration // session timeout of members in the classic protocol; 0 for the client's
 	// Idle is how many connections stand beside it and do nothing.
 	Idle int
@@ -93,9 +96,17 @@ func W7() Shape {
 	}
 }
 
+// W7Transactions is W7 in transactions, a fifth of them aborted.
+func W7Transactions() Shape {
+	s := W7()
+	s.Producers, s.Transactors, s.Rate, s.Aborts = 0, 4, 200, 0.2
+	s.MinSize, s.MaxSize = 4000, 16000
+	return s
+}
+
 // W8 is a group whose members come and go, with commits by hand.
 func W8() Shape {
-	return Shape{Topics: 1, Partitions: 8, Producers: 2, Rate: 500, MinSize: 100, MaxSize: 200, Members: 8}
+	return Shape{Topics: 1, Partitions: 8, Producers: 2, Rate: 500, MinSize: 100, MaxSize: 200, Members: 8, Static: 2}
 }
 
 // W10 is wide: many partitions, many connections, little traffic.

@@ -32,9 +32,10 @@ const (
 func (l *Load) transact(ctx context.Context, worker int) {
 	each := float64(l.shape.Rate) / float64(l.shape.Transactors)
 	limit := rate.NewLimiter(rate.Limit(each), 1)
+	r := l.newReader(false, l.beginnings())
+	defer r.client.Close()
 	for ctx.Err() == nil {
 		c := l.client(l.transactional(l.TransactionalID(worker))...)
-		r := l.newReader(false, l.beginnings())
 		producer := l.Recorder.Number()
 		if _, _, err := c.ProducerID(ctx); err == nil {
 			l.starts(worker, producer)
@@ -42,7 +43,6 @@ func (l *Load) transact(ctx context.Context, worker int) {
 				err = l.transaction(c, r, producer)
 			}
 		}
-		r.client.Close()
 		c.Close()
 	}
 }
