@@ -35,7 +35,11 @@ func (g *Groups) StreamsHeartbeat(c Client, r *kmsg.StreamsGroupHeartbeatRequest
 	e := s.groups[r.Group]
 	if e == nil {
 		if r.MemberEpoch != 0 {
-			return done(refused(&group.Refusal{Code: kerr.GroupIDNotFound.Code, Message: "Streams group " + r.Group + " not found."}))
+			what := "Streams group "
+			if r.MemberEpoch < 0 { // as Kafka has it
+				what = "Group "
+			}
+			return done(refused(&group.Refusal{Code: kerr.GroupIDNotFound.Code, Message: what + r.Group + " not found."}))
 		}
 		e = s.create(now, r.Group)
 	}

@@ -148,7 +148,6 @@ var adminTools = []adminTool{
 	{class: clusterCommand, args: "list-endpoints"},
 	{class: clusterCommand, args: "unregister --id 7"},
 	{class: groupsCommand, args: "--list --protocol admin-tools"},
-	{class: streamsCommand, args: "--list"},
 	{class: shareCommand, args: "--list"},
 }
 
@@ -223,8 +222,8 @@ var masks = []struct{ what, by string }{
 	{`"endpoints": \[[^]]*\]`, "ENDPOINTS"},
 	{`(?m)^0 +\tA{22}\t\d+ +\t0 +\t\d+ +\t\d+ +\tLeader.*$`, "the leader"},
 	{`127\.0\.0\.1 +\d+`, "ADDRESS"},
-	// The first three are KRaft's. Share and streams groups are not told from none yet.
-	{`(?m)^Feature: (kraft|metadata|eligible\.leader\.replicas|share|streams)\.version.*\n`, ""},
+	// The first three are KRaft's. Share groups are not told from none yet.
+	{`(?m)^Feature: (kraft|metadata|eligible\.leader\.replicas|share)\.version.*\n`, ""},
 	{`(?m)^ +[^r\s]\S*=[A-Z]+ sensitive=false synonyms=\{\}\n`, ""}, // levels of loggers: there is only root
 	{`[ \t]+`, " "},
 }
@@ -322,14 +321,13 @@ func transact(t *testing.T, address, topic string) {
 // TestAdminKeysThatAreNotServedAreExplained holds what Apache Kafka 4.3 advertises and we
 // do not against the reasons.
 func TestAdminKeysThatAreNotServedAreExplained(t *testing.T) {
-	const kraft, share, streams = "KRaft's own quorum", "share groups (KIP-932)", "the streams protocol (KIP-1071)"
+	const kraft, share = "KRaft's own quorum", "share groups (KIP-932)"
 	reasons := map[kmsg.Key]string{
 		kmsg.AddRaftVoter: kraft, kmsg.RemoveRaftVoter: kraft,
 		kmsg.ShareGroupHeartbeat: share, kmsg.ShareGroupDescribe: share, kmsg.ShareFetch: share, kmsg.ShareAcknowledge: share,
 		kmsg.InitializeShareGroupState: share, kmsg.ReadShareGroupState: share, kmsg.WriteShareGroupState: share,
 		kmsg.DeleteShareGroupState: share, kmsg.ReadShareGroupStateSummary: share,
 		kmsg.DescribeShareGroupOffsets: share, kmsg.AlterShareGroupOffsets: share, kmsg.DeleteShareGroupOffsets: share,
-		kmsg.StreamsGroupHeartbeat: streams, kmsg.StreamsGroupDescribe: streams,
 	}
 	keys := func(address string) []int16 {
 		var all []int16

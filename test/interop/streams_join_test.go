@@ -65,12 +65,21 @@ func newJoined(n int) *joined {
 
 // TestStreamsJoinsAreExactOverKills joins a stream with a table and with another stream
 // that is repartitioned, exactly_once_v2, in two threads over three partitions, while the
-// program and the broker are killed: the output is what is computed here.
+// program and the broker are killed, by either protocol: the output is what is computed
+// here.
 func TestStreamsJoinsAreExactOverKills(t *testing.T) {
 	t.Parallel()
-	const partitions = 3
+	for _, protocol := range streamsProtocols {
+		t.Run(protocol.name, func(t *testing.T) {
+			t.Parallel()
+			joinStreams(t, harness.StartBroker(t, append(protocol.broker, "num.partitions=3")...), protocol.app)
+		})
+	}
+}
+
+func joinStreams(t *testing.T, b *harness.Broker, properties []string) {
+	const partitions = 3 // of internal topics, too
 	want := newJoined(10_000)
-	b := harness.StartBroker(t, "group.initial.rebalance.delay.ms=0", "num.partitions=3") // of internal topics, too
 	for _, topic := range []string{"users", "clicks", "orders", "regions", "pairs"} {
 		createOn(t, b.Address, topic, partitions)
 	}
@@ -79,7 +88,7 @@ func TestStreamsJoinsAreExactOverKills(t *testing.T) {
 	produce(t, c, want.clicks...)
 	produce(t, c, want.orders...)
 
-	app := newStreams(t, b, "StreamsJoins.java", "application.id=joins", "num.stream.threads=2", "auto.offset.reset=earliest")
+	app := newStreams(t, b, "StreamsJoins.java", append(properties, "application.id=joins", "num.stream.threads=2", "auto.offset.reset=earliest")...)
 	app.start()
 	awaitEnd(t, b, "pairs", 500)
 	app.Kill()

@@ -28,13 +28,28 @@ type streams struct {
 	properties string // file
 }
 
+// streamsProtocols are the two ways in which the members of an application share its
+// tasks: as consumers of the classic protocol, whose leader deals them, and by the streams
+// protocol, where the broker does (KIP-1071). Members are missed after the shortest time
+// that the broker allows, since a killed member's tasks wait for it.
+var streamsProtocols = []struct {
+	name        string
+	broker, app []string
+}{
+	{"classic", []string{"group.initial.rebalance.delay.ms=0"}, []string{"session.timeout.ms=6000", "heartbeat.interval.ms=500"}},
+	{"streams", []string{
+		"group.streams.initial.rebalance.delay.ms=0", "group.streams.assignment.interval.ms=0",
+		"group.streams.min.session.timeout.ms=6000", "group.streams.session.timeout.ms=6000",
+		"group.streams.min.heartbeat.interval.ms=500", "group.streams.heartbeat.interval.ms=500",
+	}, []string{"group.protocol=streams"}},
+}
+
 // streamsLimit bounds a wait for a program of Kafka Streams or a worker of Connect: each
 // is a JVM that compiles, joins a group and restores its state on a machine that does
 // other things as well.
 const streamsLimit = 3 * time.Minute
 
-// newStreams writes the properties of a program: exactly_once_v2, and a session timeout
-// that is the shortest the broker allows, since a killed member's partitions wait for it.
+// newStreams writes the properties of a program: exactly_once_v2, and more.
 func newStreams(t *testing.T, b *harness.Broker, main string, more ...string) *streams {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,8 +61,6 @@ func newStreams(t *testing.T, b *harness.Broker, main string, more ...string) *s
 		"bootstrap.servers=" + b.Address,
 		"processing.guarantee=exactly_once_v2",
 		"state.dir=" + filepath.Join(dir, "state"),
-		"session.timeout.ms=6000",
-		"heartbeat.interval.ms=500",
 	}, more...)
 	if err := os.WriteFile(s.properties, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -27,17 +27,26 @@ const (
 )
 
 // TestStep8WordCountOfKafkaStreams runs the quickstart's WordCount with
-// exactly_once_v2: with the quickstart's two lines by hand, then with more while the
-// program and the broker are killed. The demo writes each count that a word has had, so
+// exactly_once_v2, by either protocol: with the quickstart's two lines by hand, then with
+// more while a second instance joins, the first is killed, the second goes on alone, the
+// first comes back and the broker is killed. The demo writes each count that a word has had, so
 // the output has each word's 1, 2, 3, … once and in order, or something was lost or
 // counted twice.
 func TestStep8WordCountOfKafkaStreams(t *testing.T) {
 	t.Parallel()
-	b := harness.StartBroker(t, "group.initial.rebalance.delay.ms=0")
+	for _, protocol := range streamsProtocols {
+		t.Run(protocol.name, func(t *testing.T) {
+			t.Parallel()
+			countWords(t, harness.StartBroker(t, protocol.broker...), append(protocol.app, "repartition.purge.interval.ms=1000"))
+		})
+	}
+}
+
+func countWords(t *testing.T, b *harness.Broker, properties []string) {
 	server := []string{"--bootstrap-server", b.Address}
 	createOn(t, b.Address, wordCountInput, 1)
 	createOn(t, b.Address, wordCountOutput, 1, "cleanup.policy=compact", "min.compaction.lag.ms=3600000") // all counts stay
-	app := newStreams(t, b, wordCountDemo, "repartition.purge.interval.ms=1000")
+	app, second := newStreams(t, b, wordCountDemo, properties...), newStreams(t, b, wordCountDemo, properties...)
 	app.start()
 
 	harness.Kafka(t, "This is my first event\nThis is my second event\n", harness.ConsoleProducer, append(server, "--topic", wordCountInput)...)
@@ -57,12 +66,12 @@ func TestStep8WordCountOfKafkaStreams(t *testing.T) {
 	counts := map[string]int{"this": 2, "is": 2, "my": 2, "first": 1, "second": 1, "event": 2}
 	total := 10
 	c := clientOf(t, b.Address, kgo.DefaultProduceTopic(wordCountInput))
-	for _, kill := range []func(){func() { app.Kill(); app.start() }, func() { b.Kill(); b.Start() }} {
+	for _, then := range []func(){second.start, app.Kill, app.start, func() { b.Kill(); b.Start() }} {
 		lines := someLines(2000, counts)
 		produce(t, c, lines...)
 		awaitEnd(t, b, wordCountOutput, int64(total)+1000)
 		total += 8 * len(lines)
-		kill()
+		then()
 	}
 	await(t, b, wordCountOutput, total)
 	harness.Until(t, testLimit, "a purge of the repartition topic", func() error {
@@ -73,6 +82,7 @@ func TestStep8WordCountOfKafkaStreams(t *testing.T) {
 		return err
 	})
 	app.stop()
+	second.stop()
 
 	got := map[string]int{}
 	for _, r := range readCommitted(t, b, wordCountOutput, 1) {

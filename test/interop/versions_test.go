@@ -80,6 +80,8 @@ var served = []servedKey{
 	{kmsg.ConsumerGroupDescribe, 0, 1},
 	{kmsg.ListConfigResources, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
+	{kmsg.StreamsGroupHeartbeat, 0, 0},
+	{kmsg.StreamsGroupDescribe, 0, 0},
 }
 
 // advertised is the minimum that ApiVersions shows where it is not the minimum served.
@@ -341,6 +343,16 @@ func (f *filled) adminRequest(t *testing.T, key kmsg.Key) kmsg.Request {
 		return q
 	case *kmsg.ConsumerGroupDescribeRequest:
 		q.Groups, q.IncludeAuthorizedOperations = []string{f.group, "unknown"}, true
+		return q
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		q.Group, q.MemberID, q.RebalanceTimeoutMillis = topicOf(t, "streams"), "member", 1000
+		q.Topology = &kmsg.StreamsGroupHeartbeatRequestTopology{Subtopologies: []kmsg.StreamsGroupHeartbeatRequestTopologySubtopology{{SubtopologyID: "0", SourceTopics: []string{f.topic}}}}
+		q.ActiveTasks, q.StandbyTasks, q.WarmupTasks = []kmsg.TaskIDs{}, []kmsg.TaskIDs{}, []kmsg.TaskIDs{}
+		q.UserEndpoint = &kmsg.StreamsGroupHeartbeatRequestUserEndpoint{Host: "host", Port: 1}
+		q.ClientTags = []kmsg.StreamsGroupHeartbeatRequestClientTag{{Key: "key", Value: "value"}}
+		return q
+	case *kmsg.StreamsGroupDescribeRequest:
+		q.Groups, q.IncludeAuthorizedOperations = []string{topicOf(t, "streams"), f.group, "unknown"}, true
 		return q
 	case *kmsg.DescribeTopicPartitionsRequest:
 		for _, name := range []string{f.topic, "unknown"} {
