@@ -143,6 +143,7 @@ func (b *Broker) openCoordinators(context.Context) error {
 	if t, ok := b.store.Image().Topic(api.OffsetsTopic); ok {
 		partitions = int32(len(t.Partitions))
 	}
+	b.shares = b.newShares()
 	b.groups = coordinator.NewGroups(coordinator.Options{
 		Partitions: partitions,
 		Now:        b.steadyNow, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -150,10 +151,10 @@ func (b *Broker) openCoordinators(context.Context) error {
 		InitialRebalanceDelay: b.config().GroupInitialRebalanceDelay, GroupMaxSize: b.config().GroupMaxSize,
 		OffsetMetadataMax: b.config().OffsetMetadataMaxBytes, OffsetsRetention: b.config().OffsetsRetention, RetentionCheck: b.config().OffsetsRetentionCheckInterval,
 		Consumer: b.consumerSettings, Streams: b.streamsSettings, Metadata: coordinator.NewTopics(b.store.Image).Metadata,
+		Share: b.shareGroupSettings, Shares: b.shares, SharePersist: b.config().Shares.WriteTimeout,
 	})
 	b.producerIDs = coordinator.NewProducerIDs(b.store.ProducerIDs)
 	b.transactions = b.newTransactions()
-	b.shares = b.newShares()
 	b.shareGroups = b.newShareGroups()
 	b.loadCoordinators(b.store.Image().Topics())
 	return nil

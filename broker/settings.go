@@ -43,6 +43,16 @@ func (b *Broker) streamsSettings(groupID string) group.StreamsSettings {
 	}
 }
 
+// shareGroupSettings are those of a share group (KIP-932).
+func (b *Broker) shareGroupSettings(groupID string) group.ShareSettings {
+	c := b.config().Group(b.store.Image().GroupConfigs(groupID)).ShareGroups
+	return group.ShareSettings{
+		SessionTimeout: c.SessionTimeout.Milliseconds(), HeartbeatInterval: c.HeartbeatInterval.Milliseconds(),
+		AssignmentInterval: c.AssignmentInterval.Milliseconds(), InitializeRetry: c.InitializeRetry.Milliseconds(),
+		MaxSize: c.MaxSize,
+	}
+}
+
 // alter applies the dynamic broker configs of an image. It tells whether it could: what
 // was stored has been checked, but by a broker that may know more than this one.
 func (b *Broker) alter(image *cluster.Image) bool {

@@ -13,9 +13,10 @@ type feature struct {
 //
 // A level below the highest acts on clients, which read it and then keep to older
 // versions of the APIs; group.version 0 also has the consumer protocol refused,
-// streams.version 0 the streams protocol.
+// streams.version 0 the streams protocol, share.version 0 share groups.
 var features = []feature{
 	{groupVersion, 0, 1},          // the consumer protocol (KIP-848)
+	{shareVersion, 0, 1},          // share groups (KIP-932)
 	{streamsVersion, 0, 1},        // the streams protocol (KIP-1071)
 	{"transaction.version", 0, 2}, // an epoch for each transaction (KIP-890)
 }
@@ -23,6 +24,7 @@ var features = []feature{
 const (
 	groupVersion   = "group.version"
 	streamsVersion = "streams.version"
+	shareVersion   = "share.version"
 )
 
 // level returns a feature's finalized level of those that were set.

@@ -95,6 +95,8 @@ func init() {
 		{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, start: quick(kmsg.NewPtrConsumerGroupDescribeRequest, (*Server).consumerGroupDescribe)},
 		{key: 74, name: "ListConfigResources", min: 0, max: 1, start: quick(kmsg.NewPtrListConfigResourcesRequest, (*Server).listConfigResources)},
 		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
+		{key: 76, name: "ShareGroupHeartbeat", min: 1, max: 1, start: started(kmsg.NewPtrShareGroupHeartbeatRequest, (*Server).shareGroupHeartbeat)},
+		{key: 77, name: "ShareGroupDescribe", min: 1, max: 1, start: quick(kmsg.NewPtrShareGroupDescribeRequest, (*Server).shareGroupDescribe)},
 		{key: 78, name: "ShareFetch", min: 1, max: 2, advertised: 1, start: startShareFetch},
 		{key: 79, name: "ShareAcknowledge", min: 1, max: 2, advertised: 1, start: waits(kmsg.NewPtrShareAcknowledgeRequest, (*Server).shareAcknowledge)},
 		{key: 83, name: "InitializeShareGroupState", min: 0, max: 0, start: started(kmsg.NewPtrInitializeShareGroupStateRequest, (*Server).initializeShareGroupState)},
@@ -104,6 +106,9 @@ func init() {
 		{key: 87, name: "ReadShareGroupStateSummary", min: 0, max: 1, start: started(kmsg.NewPtrReadShareGroupStateSummaryRequest, (*Server).readShareGroupStateSummary)},
 		{key: 88, name: "StreamsGroupHeartbeat", min: 0, max: 0, start: started(kmsg.NewPtrStreamsGroupHeartbeatRequest, (*Server).streamsGroupHeartbeat)},
 		{key: 89, name: "StreamsGroupDescribe", min: 0, max: 0, start: quick(kmsg.NewPtrStreamsGroupDescribeRequest, (*Server).streamsGroupDescribe)},
+		{key: 90, name: "DescribeShareGroupOffsets", min: 0, max: 1, start: waits(kmsg.NewPtrDescribeShareGroupOffsetsRequest, (*Server).describeShareGroupOffsets)},
+		{key: 91, name: "AlterShareGroupOffsets", min: 0, max: 0, start: started(kmsg.NewPtrAlterShareGroupOffsetsRequest, (*Server).alterShareGroupOffsets)},
+		{key: 92, name: "DeleteShareGroupOffsets", min: 0, max: 0, start: started(kmsg.NewPtrDeleteShareGroupOffsetsRequest, (*Server).deleteShareGroupOffsets)},
 	}
 }
 

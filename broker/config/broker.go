@@ -23,6 +23,15 @@ type StreamsGroups struct {
 	MaxSize                                                          int
 }
 
+// ShareGroups are the settings of share groups (KIP-932), but for those of their records.
+type ShareGroups struct {
+	SessionTimeout, MinSessionTimeout, MaxSessionTimeout             time.Duration
+	HeartbeatInterval, MinHeartbeatInterval, MaxHeartbeatInterval    time.Duration
+	AssignmentInterval, MinAssignmentInterval, MaxAssignmentInterval time.Duration
+	InitializeRetry                                                  time.Duration
+	MaxSize                                                          int
+}
+
 // Endpoint is a listener: NAME://HOST:PORT. An empty host is every address.
 type Endpoint struct {
 	Name string
@@ -83,6 +92,7 @@ type Broker struct {
 	OffsetsCommitTimeout                              time.Duration
 	Consumer                                          ConsumerGroups
 	Streams                                           StreamsGroups
+	ShareGroups                                       ShareGroups
 	OffsetsRetention, OffsetsRetentionCheckInterval   time.Duration
 	OffsetsTopicPartitions                            int32
 	OffsetsTopicReplicationFactor                     int16

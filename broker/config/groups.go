@@ -60,6 +60,15 @@ func (c *StreamsGroups) settle(f *faults) {
 	}
 }
 
+// settle checks what keys say of one another.
+func (c *ShareGroups) settle(f *faults) {
+	settleIntervals(f, "group.share.", c.SessionTimeout, c.HeartbeatInterval, []interval{
+		{"session.timeout.ms", c.MinSessionTimeout, c.SessionTimeout, c.MaxSessionTimeout},
+		{"heartbeat.interval.ms", c.MinHeartbeatInterval, c.HeartbeatInterval, c.MaxHeartbeatInterval},
+		{"assignment.interval.ms", c.MinAssignmentInterval, c.AssignmentInterval, c.MaxAssignmentInterval},
+	})
+}
+
 // interval is a setting between two others.
 type interval struct {
 	key           string
@@ -88,6 +97,9 @@ var groupKeys = []Key{
 	row("streams.num.standby.replicas", Int, "0", "Copies of the state of each of the group's tasks, beside the task's own.", from(0)),
 	row("streams.initial.rebalance.delay.ms", Int, "3000", "How long the group waits for more members when it is new.", from(0)),
 	row("streams.assignment.interval.ms", Int, "1000", "Least time between two assignments of the group in the streams protocol (KIP-1263).", from(0)),
+	row("share.session.timeout.ms", Int, "45000", "Session timeout of the share group's members (KIP-932).", from(1)),
+	row("share.heartbeat.interval.ms", Int, "5000", "How often the share group's members send a heartbeat.", from(1)),
+	row("share.assignment.interval.ms", Int, "1000", "Least time between two assignments of the share group (KIP-1263).", from(0)),
 	row("share.record.lock.duration.ms", Int, "30000", "How long a record is locked for the member it was delivered to (KIP-932).", from(1000)),
 	row("share.delivery.count.limit", Int, "5", "How often a record is delivered, at most.", from(2)),
 	row("share.partition.max.record.locks", Int, "2000", "How many records of a partition may be in flight.", from(100)),
@@ -118,6 +130,7 @@ func AlterGroup(current map[string]string, ops []Op) (map[string]string, error) 
 type GroupSettings struct {
 	Consumer     ConsumerGroups
 	Streams      StreamsGroups
+	ShareGroups  ShareGroups
 	ShareRecords ShareRecords
 }
 
@@ -166,7 +179,7 @@ func count(name string, low, high int, to *int) bounds {
 }
 
 func (g *GroupSettings) bounds(name string) bounds {
-	c, s, r := &g.Consumer, &g.Streams, &g.ShareRecords
+	c, s, m, r := &g.Consumer, &g.Streams, &g.ShareGroups, &g.ShareRecords
 	switch name {
 	case "consumer.session.timeout.ms":
 		return span(name, c.MinSessionTimeout, c.MaxSessionTimeout, &c.SessionTimeout)
@@ -184,6 +197,12 @@ func (g *GroupSettings) bounds(name string) bounds {
 		return bounds{high: int64(s.MaxStandbyReplicas), highKey: "group.streams.max.standby.replicas", number: &s.StandbyReplicas}
 	case "streams.initial.rebalance.delay.ms":
 		return bounds{high: math.MaxInt32, duration: &s.InitialRebalanceDelay}
+	case "share.session.timeout.ms":
+		return span(name, m.MinSessionTimeout, m.MaxSessionTimeout, &m.SessionTimeout)
+	case "share.heartbeat.interval.ms":
+		return span(name, m.MinHeartbeatInterval, m.MaxHeartbeatInterval, &m.HeartbeatInterval)
+	case "share.assignment.interval.ms":
+		return span(name, m.MinAssignmentInterval, m.MaxAssignmentInterval, &m.AssignmentInterval)
 	case "share.record.lock.duration.ms":
 		return span(name, r.MinLockDuration, r.MaxLockDuration, &r.LockDuration)
 	case "share.delivery.count.limit":
@@ -201,7 +220,7 @@ func (g *GroupSettings) bounds(name string) bounds {
 }
 
 func (b *Broker) group() GroupSettings {
-	return GroupSettings{Consumer: b.Consumer, Streams: b.Streams, ShareRecords: b.ShareRecords}
+	return GroupSettings{Consumer: b.Consumer, Streams: b.Streams, ShareGroups: b.ShareGroups, ShareRecords: b.ShareRecords}
 }
 
 // CheckGroup checks what a group is to be set to. The error is an *Error with every
@@ -238,7 +257,11 @@ func (b *Broker) CheckGroup(overrides map[string]string) error {
 	for _, p := range []struct {
 		protocol           string
 		heartbeat, session time.Duration
-	}{{"consumer", g.Consumer.HeartbeatInterval, g.Consumer.SessionTimeout}, {"streams", g.Streams.HeartbeatInterval, g.Streams.SessionTimeout}} {
+	}{
+		{"consumer", g.Consumer.HeartbeatInterval, g.Consumer.SessionTimeout},
+		{"streams", g.Streams.HeartbeatInterval, g.Streams.SessionTimeout},
+		{"share", g.ShareGroups.HeartbeatInterval, g.ShareGroups.SessionTimeout},
+	} {
 		if p.heartbeat >= p.session {
 			f.add(p.protocol+".heartbeat.interval.ms", "", "%s.heartbeat.interval.ms must be less than %s.session.timeout.ms", p.protocol, p.protocol)
 		}

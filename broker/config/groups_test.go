@@ -33,6 +33,10 @@ func TestGroupSettingsAreKeptWithinTheBrokersBounds(t *testing.T) {
 		{"streams.num.standby.replicas", "3", "at most group.streams.max.standby.replicas"},
 		{"streams.initial.rebalance.delay.ms", "0", ""},
 		{"streams.initial.rebalance.delay.ms", "-1", "Value must be at least 0"},
+		{"share.session.timeout.ms", "50000", ""},
+		{"share.session.timeout.ms", "1000", "at least group.share.min.session.timeout.ms"},
+		{"share.heartbeat.interval.ms", "20000", "at most group.share.max.heartbeat.interval.ms"},
+		{"share.assignment.interval.ms", "0", ""},
 		{"share.record.lock.duration.ms", "15000", ""},
 		{"share.record.lock.duration.ms", "1000", "at least group.share.min.record.lock.duration.ms"},
 		{"share.record.lock.duration.ms", "999", "Value must be at least 1000"},
@@ -85,6 +89,7 @@ func TestGroupSettingsAreDescribedWithTheirSource(t *testing.T) {
 	for _, e := range groupBroker(t).DescribeGroup(map[string]string{"consumer.heartbeat.interval.ms": "7000"}) {
 		want, source := map[string]string{
 			"consumer.session.timeout.ms": "45000", "consumer.heartbeat.interval.ms": "7000", "consumer.assignment.interval.ms": "1000",
+			"share.session.timeout.ms": "45000", "share.heartbeat.interval.ms": "5000", "share.assignment.interval.ms": "1000",
 			"share.record.lock.duration.ms": "30000", "share.delivery.count.limit": "5", "share.partition.max.record.locks": "2000",
 			"share.auto.offset.reset": "latest", "share.isolation.level": "read_uncommitted", "share.renew.acknowledge.enable": "true",
 			"streams.session.timeout.ms": "45000", "streams.heartbeat.interval.ms": "5000", "streams.num.standby.replicas": "0",

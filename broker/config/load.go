@@ -205,6 +205,7 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 	}
 	b.Consumer.settle(f)
 	b.Streams.settle(f)
+	b.ShareGroups.settle(f)
 	b.ShareRecords.settle(f)
 	b.Topic = v.topicDefaults(f)
 	return b

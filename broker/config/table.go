@@ -232,6 +232,18 @@ var brokerKeys = []Key{
 	row("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets.", from(1<<20), toBroker(func(b *Broker) any { return &b.OffsetsTopicSegmentBytes })),
 
 	// Records of share groups (KIP-932).
+	row("group.share.session.timeout.ms", Int, "45000", "Session timeout of members of share groups (KIP-932).", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.SessionTimeout })),
+	row("group.share.min.session.timeout.ms", Int, "45000", "Shortest session timeout that a share group may be set to.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MinSessionTimeout })),
+	row("group.share.max.session.timeout.ms", Int, "60000", "Longest session timeout that a share group may be set to.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MaxSessionTimeout })),
+	row("group.share.heartbeat.interval.ms", Int, "5000", "How often members of share groups send a heartbeat.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.HeartbeatInterval })),
+	row("group.share.min.heartbeat.interval.ms", Int, "5000", "Shortest heartbeat interval that a share group may be set to.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MinHeartbeatInterval })),
+	row("group.share.max.heartbeat.interval.ms", Int, "15000", "Longest heartbeat interval that a share group may be set to.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MaxHeartbeatInterval })),
+	row("group.share.assignment.interval.ms", Int, "1000", "Least time between two assignments of a share group (KIP-1263).", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.AssignmentInterval })),
+	row("group.share.min.assignment.interval.ms", Int, "0", "Shortest assignment interval that a share group may be set to.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MinAssignmentInterval })),
+	row("group.share.max.assignment.interval.ms", Int, "15000", "Longest assignment interval that a share group may be set to.", from(0), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.MaxAssignmentInterval })),
+	row("group.share.max.size", Int, "200", "Most members of a share group.", between(1, 1000), toBroker(func(b *Broker) any { return &b.ShareGroups.MaxSize })),
+	row("group.share.assignors", List, "simple", "The assignor of share groups: simple.", oneOf("simple"), defaultOnly("there is one assignor for share groups")),
+	row("group.share.initialize.retry.interval.ms", Int, "30000", "How long the state of share partitions may take to be initialized before that is tried again.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareGroups.InitializeRetry })),
 	row("group.share.record.lock.duration.ms", Int, "30000", "How long a record that was delivered to a member of a share group is locked for it.", between(1000, 3600000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.LockDuration })),
 	row("group.share.min.record.lock.duration.ms", Int, "15000", "Shortest lock duration that a share group may be set to.", between(1000, 30000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.MinLockDuration })),
 	row("group.share.max.record.lock.duration.ms", Int, "60000", "Longest lock duration that a share group may be set to.", between(30000, 3600000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShareRecords.MaxLockDuration })),

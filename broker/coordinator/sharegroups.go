@@ -2,9 +2,8 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"maps"
-	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -144,39 +143,64 @@ func (s *shard) persist(e *entry, p group.Persist) {
 	})
 }
 
-// persist returns why it was not done.
+// persist returns why it was not done. A share coordinator that is loading is waited for.
 func (g *Groups) persist(ctx context.Context, p group.Persist) *group.Refusal {
+	failed := func(code int16) *group.Refusal {
+		return &group.Refusal{Code: code, Message: kerr.TypedErrorForCode(code).Description}
+	}
 	if g.o.Shares == nil {
-		return &group.Refusal{Code: kerr.CoordinatorNotAvailable.Code, Message: kerr.CoordinatorNotAvailable.Description}
+		return failed(kerr.CoordinatorNotAvailable.Code)
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.o.SharePersist)
 	defer cancel()
-	var codes []int16
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		switch code := g.o.Shares.do(ctx, p); code {
+		case 0:
+			return nil
+		case kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code: // its topic may just have been made
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+				continue
+			case <-ctx.Done():
+				timer.Stop()
+				return failed(code)
+			}
+		default:
+			return failed(code)
+		}
+	}
+}
+
+// do does what a group wants, and returns the first code that is not 0.
+func (c *Shares) do(ctx context.Context, p group.Persist) (code int16) {
+	note := func(of int16) {
+		if code == 0 {
+			code = of
+		}
+	}
 	var err error
 	if p.Initialize != nil {
 		var r *kmsg.InitializeShareGroupStateResponse
-		if r, err = g.o.Shares.Initialize(p.Initialize)(ctx); err == nil {
+		if r, err = c.Initialize(p.Initialize)(ctx); err == nil {
 			for _, t := range r.Topics {
-				for _, p := range t.Partitions {
-					codes = append(codes, p.ErrorCode)
+				for _, x := range t.Partitions {
+					note(x.ErrorCode)
 				}
 			}
 		}
 	} else {
 		var r *kmsg.DeleteShareGroupStateResponse
-		if r, err = g.o.Shares.Delete(p.Delete)(ctx); err == nil {
+		if r, err = c.Delete(p.Delete)(ctx); err == nil {
 			for _, t := range r.Topics {
-				for _, p := range t.Partitions {
-					codes = append(codes, p.ErrorCode)
+				for _, x := range t.Partitions {
+					note(x.ErrorCode)
 				}
 			}
 		}
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		codes = append(codes, kerr.CoordinatorNotAvailable.Code)
+	if err != nil { // ctx has ended
+		return kerr.CoordinatorNotAvailable.Code
 	}
-	if i := slices.IndexFunc(codes, func(code int16) bool { return code != 0 }); i >= 0 {
-		return &group.Refusal{Code: codes[i], Message: kerr.TypedErrorForCode(codes[i]).Description}
-	}
-	return nil
+	return code
 }
