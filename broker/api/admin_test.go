@@ -328,18 +328,32 @@ func TestLoggerLevels(t *testing.T) { // KIP-412
 	}
 }
 
-func TestNobodySubscribesToClientsMetrics(t *testing.T) { // KIP-714
-	value := "1000"
+func TestSubscriptionsAreRefusedWithKafkasCodes(t *testing.T) { // KIP-714
+	value := func(s string) *string { return &s }
 	for _, c := range []struct {
-		name string
 		op   config.Op
 		want *kerr.Error
 	}{
-		{"m", config.Op{Name: "interval.ms", Value: &value}, kerr.InvalidRequest},
-		{"m", config.Op{Name: "interval.ms", Type: config.Delete}, nil},
-		{"", config.Op{Name: "interval.ms", Type: config.Delete}, kerr.InvalidRequest},
+		{config.Op{Name: "interval.ms", Value: value("1000")}, nil},
+		{config.Op{Name: "interval.ms", Value: value("1")}, kerr.InvalidRequest},
+		{config.Op{Name: "interval.ms", Type: config.Append, Value: value("1")}, kerr.InvalidConfig},
+		{config.Op{Name: "metrics", Type: config.Append, Value: value("b")}, kerr.InvalidConfig},
+		{config.Op{Name: "metrics", Value: value("b")}, nil},
+		{config.Op{Name: "match", Value: value("client_id")}, kerr.InvalidConfig},
+		{config.Op{Name: "no.such", Value: value("1")}, kerr.InvalidRequest},
+		{config.Op{Name: "no.such", Type: config.Delete}, nil},
 	} {
-		err := alterClientMetrics(c.name, func(map[string]string) (map[string]string, error) { return sets([]config.Op{c.op}), nil })
-		codeOf(t, c.name, err, c.want)
+		next, err := alteredClientMetrics(map[string]string{"metrics": "a"}, []config.Op{c.op})
+		if err == nil {
+			err = checkSubscription(next)
+		}
+		if c.want == nil && err != nil || c.want != nil && code(err) != c.want.Code {
+			t.Errorf("%s: got %v, want %v", c.op.Name, err, c.want)
+		}
+		if c.op.Name == "metrics" && c.want == nil && next["metrics"] != "b" {
+			t.Errorf("set to %q", next["metrics"])
+		}
 	}
+	codeOf(t, "no name", checkClientMetrics(""), kerr.InvalidRequest)
+	codeOf(t, "a long name", checkClientMetrics(strings.Repeat("x", maxSubscription+1)), kerr.InvalidRequest)
 }

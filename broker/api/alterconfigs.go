@@ -48,7 +48,7 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ *call, q *kmsg.I
 				case kmsg.ConfigResourceTypeGroupConfig:
 					return config.AlterGroup(old, ops)
 				case kmsg.ConfigResourceTypeClientMetrics:
-					return sets(ops), nil
+					return alteredClientMetrics(old, ops)
 				}
 				return s.Config().AlterTopic(old, ops)
 			})
@@ -147,7 +147,7 @@ func (s *Server) alter(ctx context.Context, r resource, validateOnly bool, next 
 		case kmsg.ConfigResourceTypeGroupConfig:
 			err = s.alterGroup(ctx, r.name, validateOnly, next)
 		case kmsg.ConfigResourceTypeClientMetrics:
-			err = alterClientMetrics(r.name, next)
+			err = s.alterClientMetrics(ctx, r.name, validateOnly, next)
 		default:
 			err = refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", r.kind))
 		}

@@ -65,7 +65,10 @@ func (s *Server) describe(kind kmsg.ConfigResourceType, name string) ([]config.E
 		}
 		return describeLoggers(s.LogLevel.Level()), nil
 	case kmsg.ConfigResourceTypeClientMetrics:
-		return nil, checkClientMetrics(name)
+		if err := checkClientMetrics(name); err != nil {
+			return nil, err
+		}
+		return config.DescribeClientMetrics(s.Store.Image().MetricsConfigs(name)), nil
 	}
 	return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("resource type %d has no configs here", kind))
 }

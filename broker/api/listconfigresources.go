@@ -16,12 +16,12 @@ type configResource struct {
 	names func(*cluster.Image) []string
 }
 
-// configResources are all types (KIP-1142). No client's metrics are subscribed to (KIP-714).
+// configResources are all types (KIP-1142).
 var configResources = []configResource{
 	{kmsg.ConfigResourceTypeTopic, topicNames},
 	{kmsg.ConfigResourceTypeBroker, brokerNames},
 	{kmsg.ConfigResourceTypeBrokerLogger, brokerNames},
-	{kmsg.ConfigResourceTypeClientMetrics, noNames},
+	{kmsg.ConfigResourceTypeClientMetrics, (*cluster.Image).MetricsSubscriptions},
 	{kmsg.ConfigResourceTypeGroupConfig, (*cluster.Image).ConfiguredGroups},
 }
 
@@ -51,8 +51,6 @@ func (s *Server) listConfigResources(c *call, q *kmsg.ListConfigResourcesRequest
 	}
 	return p
 }
-
-func noNames(*cluster.Image) []string { return nil }
 
 func topicNames(image *cluster.Image) []string {
 	var names []string

@@ -26,6 +26,15 @@ func (s *Store) SetGroupConfigs(ctx context.Context, group string, from, to map[
 	return setMap(ctx, s, groupsRoot+group, "configs of group "+group, from, to)
 }
 
+// SetMetricsConfigs replaces the configs of a subscription to clients' metrics (KIP-714) if
+// they are still those of from; otherwise it returns ErrConflict. None: there is none.
+func (s *Store) SetMetricsConfigs(ctx context.Context, name string, from, to map[string]string) error {
+	if name == "" {
+		return fmt.Errorf("%w: configs of a subscription without a name", ErrInvalid)
+	}
+	return setMap(ctx, s, metricsRoot+name, "configs of client metrics "+name, from, to)
+}
+
 // SetFeatures replaces the levels of features if they are still those of from;
 // otherwise it returns ErrConflict. What is not among them has the level of the version.
 func (s *Store) SetFeatures(ctx context.Context, from, to map[string]int16) error {

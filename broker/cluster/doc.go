@@ -22,6 +22,7 @@
 //	/varve/image/partitions/{topic}/{partition:05}/isr        [broker,...]
 //	/varve/image/configs/{broker:010}          dynamic configs; "default": cluster-wide
 //	/varve/image/group-configs/{group}         dynamic configs of a group
+//	/varve/image/client-metrics/{name}         configs of a subscription to clients' metrics
 //	/varve/image/quotas/{entity}               limits of an entity: names by type, null the default
 //	/varve/image/scram/{user}                  SCRAM credentials of a user, by mechanism
 //	/varve/image/features                      levels of features that somebody has set

@@ -61,6 +61,7 @@ type Image struct {
 	brokers    []Broker                     // by id
 	configs    map[int32]map[string]string  // by broker id, DefaultConfigs
 	groups     map[string]map[string]string // configs by group
+	metrics    map[string]map[string]string // configs by subscription to clients' metrics
 	quotas     map[string]Quota             // by entity
 	scram      map[string]Credentials       // by user
 	topics     map[string]*Topic            // by name
@@ -142,6 +143,12 @@ func (i *Image) GroupConfigs(group string) map[string]string { return i.groups[g
 
 // ConfiguredGroups returns the groups that have dynamic configs, sorted.
 func (i *Image) ConfiguredGroups() []string { return slices.Sorted(maps.Keys(i.groups)) }
+
+// MetricsConfigs returns the configs of a subscription to clients' metrics. Nil: there is none.
+func (i *Image) MetricsConfigs(name string) map[string]string { return i.metrics[name] }
+
+// MetricsSubscriptions returns the names of the subscriptions to clients' metrics, sorted.
+func (i *Image) MetricsSubscriptions() []string { return slices.Sorted(maps.Keys(i.metrics)) }
 
 // Deleting returns topics whose data still has to be removed, from disks and bucket.
 func (i *Image) Deleting() []*Topic { return i.deleting }

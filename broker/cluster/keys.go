@@ -33,6 +33,7 @@ const (
 	partitionsRoot = imageRoot + "partitions/"
 	configsRoot    = imageRoot + "configs/"
 	groupsRoot     = imageRoot + "group-configs/"
+	metricsRoot    = imageRoot + "client-metrics/"
 	quotasRoot     = imageRoot + "quotas/"
 	scramRoot      = imageRoot + "scram/"
 	stoppedRoot    = "/varve/stopped/"

@@ -35,6 +35,7 @@ type state struct {
 	partitions map[segment.TopicID][]partitionState
 	configs    map[int32]map[string]string
 	groups     map[string]map[string]string // configs
+	metrics    map[string]map[string]string // configs
 	quotas     map[string]Quota             // by entity
 	scram      map[string]Credentials       // by user
 
@@ -42,6 +43,7 @@ type state struct {
 	touched                                         map[segment.TopicID]struct{}
 	touchedDeleting, touchedBrokers, touchedConfigs bool
 	touchedGroups, touchedQuotas, touchedSCRAM      bool
+	touchedMetrics                                  bool
 }
 
 // committedTopic is a topic key or a deleting key.
@@ -84,6 +86,7 @@ func newState(clusterID string) *state {
 		partitions: map[segment.TopicID][]partitionState{},
 		configs:    map[int32]map[string]string{},
 		groups:     map[string]map[string]string{},
+		metrics:    map[string]map[string]string{},
 		quotas:     map[string]Quota{},
 		scram:      map[string]Credentials{},
 		touched:    map[segment.TopicID]struct{}{},
@@ -154,6 +157,8 @@ func (s *state) put(kv *mvccpb.KeyValue) error {
 		return s.putConfigs(key, rest, kv)
 	case groupsRoot:
 		return s.putGroup(key, rest, kv)
+	case metricsRoot:
+		return s.putMetrics(key, rest, kv)
 	case quotasRoot:
 		return s.putQuota(key, rest, kv)
 	case scramRoot:
@@ -281,6 +286,16 @@ func (s *state) putGroup(key, group string, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
+func (s *state) putMetrics(key, name string, kv *mvccpb.KeyValue) error {
+	var r map[string]string
+	if err := decode(key, kv.Value, &r); err != nil {
+		return err
+	}
+	s.metrics[name] = r
+	s.touchedMetrics = true
+	return nil
+}
+
 func parseConfigs(s string) (int32, bool) {
 	if s == defaultConfigsName {
 		return DefaultConfigs, true
@@ -327,6 +342,9 @@ func (s *state) remove(key string) error {
 	case groupsRoot:
 		delete(s.groups, rest)
 		s.touchedGroups = true
+	case metricsRoot:
+		delete(s.metrics, rest)
+		s.touchedMetrics = true
 	case quotasRoot:
 		delete(s.quotas, rest)
 		s.touchedQuotas = true
@@ -396,6 +414,9 @@ func (s *state) image(before *Image) (*Image, error) {
 	if s.touchedGroups {
 		i.groups = maps.Clone(s.groups)
 	}
+	if s.touchedMetrics {
+		i.metrics = maps.Clone(s.metrics)
+	}
 	if s.touchedQuotas {
 		i.quotas, i.quotasAt = maps.Clone(s.quotas), i.edition
 	}
@@ -418,7 +439,7 @@ func (s *state) image(before *Image) (*Image, error) {
 	}
 	clear(s.touched)
 	s.touchedBrokers, s.touchedConfigs, s.touchedDeleting = false, false, false
-	s.touchedGroups, s.touchedQuotas, s.touchedSCRAM = false, false, false
+	s.touchedGroups, s.touchedQuotas, s.touchedSCRAM, s.touchedMetrics = false, false, false, false
 	return &i, nil
 }
 

@@ -436,6 +436,7 @@ func TestNextReturnsEveryRevision(t *testing.T) {
 		changes := map[string]func() error{
 			"group configs": func() error { return n.SetGroupConfigs(ctx, "g", nil, map[string]string{"a": "1"}) },
 			"features":      func() error { return n.SetFeatures(ctx, nil, map[string]int16{"f": 1}) },
+			"metrics":       func() error { return n.SetMetricsConfigs(ctx, "m", nil, map[string]string{"a": "1"}) },
 			"credentials":   func() error { return n.SetCredentials(ctx, "u", nil, Credentials{"SCRAM-SHA-256": {Iterations: 4096}}) },
 		}
 		for name, change := range changes {
@@ -481,6 +482,30 @@ func TestFeaturesAreReplacedOnlyIfUnchanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := n.Image().Features(); len(got) != 0 {
+			t.Errorf("image has %v after removal", got)
+		}
+	})
+}
+
+func TestMetricsConfigsAreReplacedOnlyIfUnchanged(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		n := launch(t, o)
+		ctx := t.Context()
+		one, two := map[string]string{"a": "1"}, map[string]string{"a": "2"}
+		const name = "a/subscription with/any name"
+		if err := n.SetMetricsConfigs(ctx, name, nil, one); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SetMetricsConfigs(ctx, name, nil, two); !errors.Is(err, ErrConflict) {
+			t.Errorf("from what is not there: %v, want ErrConflict", err)
+		}
+		if got := n.Image(); got.MetricsConfigs(name)["a"] != "1" || len(got.MetricsSubscriptions()) != 1 {
+			t.Errorf("image has %v of %v", got.MetricsConfigs(name), got.MetricsSubscriptions())
+		}
+		if err := n.SetMetricsConfigs(ctx, name, one, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Image().MetricsSubscriptions(); len(got) != 0 {
 			t.Errorf("image has %v after removal", got)
 		}
 	})

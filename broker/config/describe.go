@@ -13,6 +13,7 @@ const (
 	StaticBrokerConfig         Source = 4
 	DefaultConfig              Source = 5
 	DynamicBrokerLogger        Source = 6
+	ClientMetricsConfig        Source = 7
 	DynamicGroupConfig         Source = 8
 )
 

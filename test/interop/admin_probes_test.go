@@ -183,9 +183,11 @@ func forget(t testing.TB, address string) {
 			q.Deletions = append(q.Deletions, d)
 		})())
 	}
-	unsubscribe := alterRequest("m", kmsg.IncrementalAlterConfigOpDelete, "interval.ms", "")
-	unsubscribe.Resources[0].ResourceType = kmsg.ConfigResourceTypeClientMetrics
-	ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, unsubscribe)
+	for _, key := range []string{"interval.ms", "match", "metrics"} {
+		unsubscribe := alterRequest("m", kmsg.IncrementalAlterConfigOpDelete, key, "")
+		unsubscribe.Resources[0].ResourceType = kmsg.ConfigResourceTypeClientMetrics
+		ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, unsubscribe)
+	}
 	all := ask[*kmsg.DescribeClientQuotasResponse](t, c, 0, made(kmsg.NewPtrDescribeClientQuotasRequest, func(*kmsg.DescribeClientQuotasRequest) {})())
 	for _, e := range all.Entries {
 		var entity []kmsg.AlterClientQuotasRequestEntryEntity
@@ -457,6 +459,20 @@ func resourceProbes() []adminProbe {
 			return q
 		}
 	}
+	everything := func(request func() kmsg.Request) func() kmsg.Request {
+		return func() kmsg.Request {
+			q := request().(*kmsg.DescribeConfigsRequest)
+			q.Resources[0].ConfigNames, q.IncludeSynonyms = nil, true
+			return q
+		}
+	}
+	subscribe := func(op kmsg.IncrementalAlterConfigOp, key, value string) func() kmsg.Request {
+		return func() kmsg.Request {
+			q := alterRequest("m", op, key, value)
+			q.Resources[0].ResourceType = kmsg.ConfigResourceTypeClientMetrics
+			return q
+		}
+	}
 	const logger, metrics, group = kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig
 	var all []adminProbe
 	for _, r := range []struct {
@@ -472,8 +488,19 @@ func resourceProbes() []adminProbe {
 		)
 	}
 	return append(all,
-		adminProbe{name: "have clients' metrics sent", key: kmsg.IncrementalAlterConfigs, request: alter(metrics, "m", set, "interval.ms", "1000"),
-			want: "{INVALID_REQUEST ResourceName:m ResourceType:CLIENT_METRICS}", differs: "nothing receives them; Apache Kafka stores subscriptions that have no effect"},
+		adminProbe{name: "have clients' metrics sent, validated only", key: kmsg.IncrementalAlterConfigs, request: alter(metrics, "m", set, "interval.ms", "1000")},
+		adminProbe{name: "have clients' metrics sent", key: kmsg.IncrementalAlterConfigs, request: subscribe(set, "interval.ms", "1000")},
+		adminProbe{name: "have metrics of some clients sent", key: kmsg.IncrementalAlterConfigs, request: subscribe(set, "match", "client_software_name=apache-kafka-java, client_id = a.*")},
+		adminProbe{name: "have metrics of nobody sent", key: kmsg.IncrementalAlterConfigs, request: subscribe(set, "match", "nobody=a.*")},
+		adminProbe{name: "have metrics of a broken pattern sent", key: kmsg.IncrementalAlterConfigs, request: subscribe(set, "match", "client_id=[")},
+		adminProbe{name: "have metrics sent at no interval", key: kmsg.IncrementalAlterConfigs, request: subscribe(set, "interval.ms", "soon")},
+		adminProbe{name: "append to an interval", key: kmsg.IncrementalAlterConfigs, request: subscribe(kmsg.IncrementalAlterConfigOpAppend, "interval.ms", "1")},
+		adminProbe{name: "have one more metric sent", key: kmsg.IncrementalAlterConfigs, request: subscribe(kmsg.IncrementalAlterConfigOpAppend, "metrics", "org.apache.kafka.producer.")},
+		adminProbe{name: "describe a subscription", key: kmsg.DescribeConfigs, request: everything(describe(metrics, "m"))},
+		adminProbe{name: "describe a subscription that is not there", key: kmsg.DescribeConfigs, request: everything(describe(metrics, "nothing"))},
+		adminProbe{name: "list subscriptions", key: kmsg.ListConfigResources, request: made(kmsg.NewPtrListConfigResourcesRequest, func(q *kmsg.ListConfigResourcesRequest) {
+			q.ResourceTypes = []int8{int8(metrics)}
+		})},
 		adminProbe{name: "have clients' metrics sent too often", key: kmsg.IncrementalAlterConfigs, request: alter(metrics, "m", set, "interval.ms", "1")},
 		adminProbe{name: "have no metrics sent", key: kmsg.IncrementalAlterConfigs, request: alter(metrics, "m", del, "interval.ms", "")},
 		adminProbe{name: "set a logger's level", key: kmsg.IncrementalAlterConfigs, request: alter(logger, "0", set, "root", "INFO")},

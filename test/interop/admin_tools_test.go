@@ -54,8 +54,6 @@ const (
 	streamsCommand     = "org.apache.kafka.tools.streams.StreamsGroupCommand"
 	shareCommand       = "org.apache.kafka.tools.consumer.group.ShareGroupCommand"
 	clusterCommand     = "org.apache.kafka.tools.ClusterTool"
-	notStored          = "a config that is not enforced is refused"
-	noClientMetrics    = "This broker receives no metrics of clients, so nobody can subscribe to them."
 	otherRangeSentence = "varve has no controller apart from its brokers"
 )
 
@@ -100,7 +98,14 @@ var adminTools = []adminTool{
 	{class: metricsCommand, args: "--describe"},
 	{class: metricsCommand, args: "--describe --name m"},
 	{class: metricsCommand, args: "--delete --name m"},
-	{class: metricsCommand, args: "--alter --name m --interval 1000", differs: notStored, want: noClientMetrics},
+	{class: metricsCommand, args: "--alter --name m --interval 1000"},
+	{class: metricsCommand, args: "--list"},
+	{class: metricsCommand, args: "--describe --name m"},
+	{class: harness.ConfigCommand, args: "--describe --entity-type client-metrics --entity-name m"},
+	{class: metricsCommand, args: "--alter --name m --interval 1"},
+	{class: metricsCommand, args: "--alter --name m --match nobody=a"},
+	{class: metricsCommand, args: "--delete --name m"},
+	{class: metricsCommand, args: "--list"},
 
 	{class: harness.ConfigCommand, args: "--describe --entity-type groups --entity-name admin-tools"},
 	{class: harness.ConfigCommand, args: "--alter --add-config consumer.session.timeout.ms=50000 --entity-type groups --entity-name admin-tools"},
