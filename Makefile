@@ -34,7 +34,7 @@ chaos: build ## each fault of test/chaos for DURATION (1m), all of them within L
 	@$(install) minio kafka && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 ./test/chaos/
 
 interop: build ## clients and tools of Apache Kafka and others against the built broker
-	@$(install) kcat kafka python node kaskade && go test -tags interop -count=1 -timeout 30m ./test/interop/...
+	@$(install) kcat kafka python node kaskade quarkus && go test -tags interop -count=1 -timeout 30m ./test/interop/...
 
 clients: build ## franz-go's and librdkafka's own tests beside Apache Kafka: writes docs/clients.md
 	@$(install) kafka librdkafka && go test -tags clients -count=1 -timeout 90m ./test/clients -page $(CURDIR)/docs/clients.md
@@ -58,7 +58,7 @@ bench-recover: build ## starts after SIGKILL with a large log (GB=20; default 10
 	@$(install) kafka disks && go run ./test/bench -rounds 1 -run '^recover' -recover-gb $(or $(GB),0)
 
 tools: ## install the tools of the tests
-	@$(install) minio versitygw lint kcat kafka python node kaskade
+	@$(install) minio versitygw lint kcat kafka python node kaskade quarkus
 
 clean: ## remove what was built
 	@rm -rf bin

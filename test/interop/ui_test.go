@@ -21,8 +21,12 @@ import (
 	"github.com/varvelog/varve/test/harness"
 )
 
-// Kaskade (PyPI, MIT, on librdkafka's Admin client) is an admin UI for terminals. Its
-// screens are worked without one, key by key, by testdata/kaskade_ui.py.
+// Admin UIs, worked over varve and over Apache Kafka. What they show must be the same.
+//
+// Kaskade (PyPI, on librdkafka's Admin client) is one for terminals. Its screens are
+// worked without one, key by key, by testdata/kaskade_ui.py. That of Quarkus's development
+// mode (Maven Central, on Java's Admin client) is one for browsers: what serves its
+// screens is called by testdata/QuarkusUI.java.
 
 // shownStep is a step of the work, and what the UI shows then.
 type shownStep struct {
@@ -30,33 +34,63 @@ type shownStep struct {
 	shown any
 }
 
-// varveShows are what the UI shows otherwise over varve, by config or step, with the
-// reason. Nothing else may differ, and each of these does somewhere.
-var varveShows = map[string]string{
-	"flush.messages":                         "varve flushes before it acknowledges, Kafka leaves that to the operating system",
-	"remote.storage.enable":                  "varve copies to its bucket unless a topic says otherwise",
-	"create it again":                        "TOPIC_ALREADY_EXISTS, each in its own words",
-	"create with more replicas than brokers": "INVALID_REPLICATION_FACTOR, each in its own words",
+func TestKaskadeShowsWhatItShowsOfApacheKafka(t *testing.T) {
+	python := harness.Need(t, filepath.Join(harness.Tools(t), "kaskade", "bin", "python3"))
+	varve := showsTheSame(t, "ui", 3, map[string]string{
+		"flush.messages":                         "varve flushes before it acknowledges, Kafka leaves that to the operating system",
+		"remote.storage.enable":                  "varve copies to its bucket unless a topic says otherwise",
+		"create it again":                        "TOPIC_ALREADY_EXISTS, each in its own words",
+		"create with more replicas than brokers": "INVALID_REPLICATION_FACTOR, each in its own words",
+	}, python, filepath.Join("testdata", "kaskade_ui.py"))
+	shows(t, varve, "list topics", `[["ui-records","3","1","1","2","1","≈60","≈30"]]`)
+	shows(t, varve, "create", `"Topic Created: Created topic 'ui-made'"`)
+	shows(t, varve, "edit everything", `"Topic Updated: Updated topic 'ui-made'"`)
+	shows(t, varve, "delete", `"Topic Deleted: Deleted topic 'ui-made'"`)
+	shows(t, varve, "notes that nobody expected", `[]`)
+	shows(t, varve, "read from the earliest: notes", `[]`)
+	shows(t, varve, "read a partition from an offset: notes", `[]`)
+	shows(t, varve, "read two partitions: notes", `[]`)
 }
 
-// uiTopic has three partitions of twenty records each.
-const (
-	uiPrefix = "ui"
-	uiTopic  = uiPrefix + "-records"
-)
+func TestQuarkusUIAnswersWhatItAnswersOfApacheKafka(t *testing.T) {
+	tools := harness.Tools(t)
+	classes := harness.Need(t, filepath.Join(tools, "quarkus")) + "/*:" + harness.Need(t, filepath.Join(tools, "kafka")) + "/*"
+	varve := showsTheSame(t, "quarkus", 1, nil, harness.NeedCommand(t, "java"), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		harness.KafkaLogging(t), "-cp", classes, filepath.Join("testdata", "QuarkusUI.java"))
+	shows(t, varve, "partitions", `[0]`)
+	shows(t, varve, "create", `[{"internal":false,"name":"quarkus-made","nmsg":0,"partitionsCount":1},{"internal":false,"name":"quarkus-records","nmsg":60,"partitionsCount":1}]`)
+	shows(t, varve, "delete", `[{"internal":false,"name":"quarkus-records","nmsg":60,"partitionsCount":1}]`)
+}
 
-func TestAdminUIShowsWhatItShowsOfApacheKafka(t *testing.T) {
-	python := harness.Need(t, filepath.Join(harness.Tools(t), "kaskade", "bin", "python3"))
+// shows compares the answer of one step, in JSON.
+func shows(t *testing.T, steps []shownStep, what, want string) {
+	t.Helper()
+	i := slices.IndexFunc(steps, func(s shownStep) bool { return s.what == what })
+	if i < 0 {
+		t.Fatalf("no step %q", what)
+	}
+	b, err := json.Marshal(steps[i].shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, what, string(b), want)
+}
+
+// showsTheSame runs a command, with a broker's address and the prefix as its last
+// arguments, over varve and Apache Kafka, and compares the steps that it prints. It
+// returns those over varve. known are the only steps and configs that may differ, with the
+// reason, and each of them does somewhere.
+func showsTheSame(t *testing.T, prefix string, partitions int32, known map[string]string, command ...string) []shownStep {
+	t.Helper()
 	addresses := []string{broker(t).Address, apache(t).Address}
 	outputs, failures := make([]string, 2), make([]error, 2)
 	env := harness.NeedCommand(t, "env")
 	var wait sync.WaitGroup
 	for i, address := range addresses {
-		prepareUI(t, address)
-		home := t.TempDir()
+		prepareUI(t, address, prefix, partitions)
+		args := append([]string{"TZ=UTC", "HOME=" + t.TempDir()}, append(command, address, prefix)...)
 		wait.Go(func() {
-			out, err := harness.TryOutput(t, "", env,
-				"TZ=UTC", "HOME="+home, python, filepath.Join("testdata", "kaskade_ui.py"), address, uiPrefix)
+			out, err := harness.TryOutput(t, "", env, args...)
 			if outputs[i] = out; err != nil {
 				failures[i] = fmt.Errorf("over %s: %w\n%s", address, err, out)
 			}
@@ -67,49 +101,35 @@ func TestAdminUIShowsWhatItShowsOfApacheKafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	varve, kafka := shownSteps(t, outputs[0], addresses[0]), shownSteps(t, outputs[1], addresses[1])
-	if len(varve) != len(kafka) {
+	if len(varve) == 0 || len(varve) != len(kafka) {
 		t.Fatalf("%d steps over varve, %d over Kafka", len(varve), len(kafka))
 	}
-	d := differ{known: varveShows, seen: map[string]bool{}}
+	d := differ{known: known, seen: map[string]bool{}}
 	for i, v := range varve {
 		equal(t, "step", v.what, kafka[i].what)
 		for _, difference := range d.of(v.what, v.shown, kafka[i].shown) {
 			t.Errorf("%s: %s", v.what, difference)
 		}
 	}
-	for what := range varveShows {
+	for what := range known {
 		if !d.seen[what] {
 			t.Errorf("%s does not differ any more", what)
 		}
 	}
-	for what, want := range map[string]string{
-		"list topics":                            `[["ui-records","3","1","1","2","1","≈60","≈30"]]`,
-		"create":                                 `"Topic Created: Created topic 'ui-made'"`,
-		"edit everything":                        `"Topic Updated: Updated topic 'ui-made'"`,
-		"delete":                                 `"Topic Deleted: Deleted topic 'ui-made'"`,
-		"notes that nobody expected":             `[]`,
-		"read from the earliest: notes":          `[]`,
-		"read two partitions: notes":             `[]`,
-		"read a partition from an offset: notes": `[]`,
-	} {
-		i := slices.IndexFunc(varve, func(s shownStep) bool { return s.what == what })
-		if i < 0 {
-			t.Errorf("no step %q", what)
-			continue
-		}
-		equal(t, what, toJSON(t, varve[i].shown), want)
-	}
+	return varve
 }
 
-// prepareUI gives a broker what the UI shows: a topic, a group that has read half of it
-// and left, and one with a member.
-func prepareUI(t *testing.T, address string) {
+// prepareUI gives a broker what a UI shows: a topic of sixty records, a group that has
+// committed ten of each partition and has no member, and one with a member, which has read
+// all.
+func prepareUI(t *testing.T, address, prefix string, partitions int32) {
 	t.Helper()
-	createOn(t, address, uiTopic, 3, "retention.ms=-1")
+	topic := prefix + "-records"
+	createOn(t, address, topic, partitions, "retention.ms=-1")
 	var records []*kgo.Record
 	for i := range int32(60) {
 		records = append(records, &kgo.Record{
-			Topic: uiTopic, Partition: i % 3,
+			Topic: topic, Partition: i % partitions,
 			Key: fmt.Appendf(nil, "key-%d", i), Value: fmt.Appendf(nil, "value-%d", i),
 			Timestamp: time.UnixMilli(1_700_000_000_000 + int64(i)*1000),
 			Headers:   []kgo.RecordHeader{{Key: "of", Value: fmt.Appendf(nil, "h-%d", i%20)}},
@@ -117,13 +137,13 @@ func prepareUI(t *testing.T, address string) {
 	}
 	produce(t, clientOf(t, address, kgo.RecordPartitioner(kgo.ManualPartitioner())), records...)
 	offsets := kadm.Offsets{}
-	for p := range int32(3) {
-		offsets.AddOffset(uiTopic, p, 10, -1)
+	for p := range partitions {
+		offsets.AddOffset(topic, p, 10, -1)
 	}
-	if err := kadm.NewClient(clientOf(t, address)).CommitAllOffsets(within(t), uiPrefix+"-idle", offsets); err != nil {
+	if err := kadm.NewClient(clientOf(t, address)).CommitAllOffsets(within(t), prefix+"-idle", offsets); err != nil {
 		t.Fatal(err)
 	}
-	member := clientOf(t, address, kgo.ConsumerGroup(uiPrefix+"-live"), kgo.ConsumeTopics(uiTopic), kgo.ClientID("ui-member"),
+	member := clientOf(t, address, kgo.ConsumerGroup(prefix+"-live"), kgo.ConsumeTopics(topic), kgo.ClientID("ui-member"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
 	poll(t, member, len(records))
 	if err := member.CommitUncommittedOffsets(within(t)); err != nil {
@@ -137,7 +157,9 @@ var madeUp = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}
 // next: its address and the ids of members.
 func shownSteps(t *testing.T, out, address string) (steps []shownStep) {
 	t.Helper()
-	out = madeUp.ReplaceAllString(strings.ReplaceAll(out, address, "BROKER"), "ID")
+	_, port, _ := strings.Cut(address, ":")
+	out = strings.NewReplacer(address, "BROKER", `"port":`+port, `"port":0`).Replace(out)
+	out = madeUp.ReplaceAllString(out, "ID")
 	for _, line := range lines(out) {
 		var step [2]any
 		if err := json.Unmarshal([]byte(line), &step); err != nil {
@@ -187,13 +209,4 @@ func byName(table any) map[string]any {
 		}
 	}
 	return values
-}
-
-func toJSON(t *testing.T, v any) string {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

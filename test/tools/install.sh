@@ -71,6 +71,12 @@ kaskade() {
 	"$tools/kaskade/bin/pip" install -q --disable-pip-version-check -r "$here/kaskade/requirements.txt"
 }
 
+quarkus() {
+	say "the admin UI of Quarkus (Maven Central)"
+	rm -rf "$tools/quarkus"
+	mvn -q -B -f "$here/quarkus/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tools/quarkus"
+}
+
 # node builds Confluent's client from source, against the system's libraries: what it would
 # download instead does not come from the registry.
 node() {
@@ -117,6 +123,7 @@ for tool in "$@"; do
 	kafka) apt openjdk-17-jdk-headless javac && apt maven mvn && stamped kafka "$here/kafka/pom.xml" kafka ;;
 	python) apt python3-venv python3 && stamped python "$here/python/requirements.txt" python ;;
 	kaskade) apt python3-venv python3 && stamped kaskade "$here/kaskade/requirements.txt" kaskade ;;
+	quarkus) apt openjdk-17-jdk-headless javac && apt maven mvn && stamped quarkus "$here/quarkus/pom.xml" quarkus ;;
 	node)
 		apt nodejs node && apt npm npm && header libnode-dev node/node.h
 		librdkafka_headers
