@@ -30,10 +30,7 @@ func TestFranzGo(t *testing.T) {
 		})
 		return run
 	})
-	judge(t, Compare("franz-go: kgo and kadm", kafka, varve, []Known{
-		{"kgo.TestShareGroup", "share groups (KIP-932) are not built yet; the tests skip themselves"},
-		{"kgo.TestConsumeRegexShareSkipsInternal", "share groups (KIP-932) are not built yet; the test skips itself"},
-	}))
+	judge(t, Compare("franz-go: kgo and kadm", kafka, varve, nil))
 }
 
 // goTest runs the tests of franz-go that match a pattern.
