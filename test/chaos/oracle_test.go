@@ -10,14 +10,16 @@ import (
 	"github.com/varvelog/varve/test/harness"
 )
 
-// TestTransactionalLoadsOnApacheKafka runs W3 to W6 on Apache Kafka, which is to pass: a
-// checker that convicts it is wrong about the protocol.
+// TestTransactionalLoadsOnApacheKafka runs W3 to W6 and W8 on Apache Kafka, which is to
+// pass: a checker that convicts it is wrong about the protocol.
 func TestTransactionalLoadsOnApacheKafka(t *testing.T) {
-	k := harness.StartKafka(t)
+	k := harness.StartKafka(t, "group.min.session.timeout.ms=1000")
+	eager, consumer := load.W8(), load.W8()
+	eager.Eager, consumer.Consumer = true, true
 	for _, c := range []struct {
 		name  string
 		shape load.Shape
-	}{{"w3", load.W3()}, {"w4", load.W4()}, {"w5", load.W5()}, {"w6", load.W6()}} {
+	}{{"w3", load.W3()}, {"w4", load.W4()}, {"w5", load.W5()}, {"w6", load.W6()}, {"w8", load.W8()}, {"w8-eager", eager}, {"w8-consumer", consumer}} {
 		t.Run(c.name, func(t *testing.T) {
 			l := load.Start(t, k.Address, c.name, c.shape)
 			for more := until(t, 5*time.Second, 1); more(); {
@@ -33,7 +35,7 @@ func TestTransactionalLoadsOnApacheKafka(t *testing.T) {
 				l.WaitCopied(ackLimit)
 			}
 			h := l.Finish()
-			t.Logf("%d sends, %d reads, %d transactions", len(h.Sends), len(h.Reads), len(h.Txns))
+			t.Logf("%d sends, %d reads, %d transactions, %d commits", len(h.Sends), len(h.Reads), len(h.Txns), len(h.Commits))
 			judge(t, h)
 		})
 	}

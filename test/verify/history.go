@@ -96,14 +96,13 @@ type Committed struct {
 	Begun, Ended     int64
 }
 
-// Owner is a partition that a member of a group was given, as the member saw it. Until is
-// when it began to give it back, 0 where it did not live to do that; Lost says that it
-// learnt that it was no member any more.
+// Owner is a partition that a member of a group was given. Used is when the last commit of
+// it began that was acknowledged: the member had it then, whatever it did not know later;
+// 0 is none.
 type Owner struct {
 	Member, Partition int32
 	Generation        int32 // of the classic protocol; 0 in the consumer protocol, where members differ
-	From, Until       int64
-	Lost              bool
+	From, Used        int64
 }
 
 // Mark is a number that never goes back, as one observer saw it. Marks of one observer

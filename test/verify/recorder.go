@@ -208,7 +208,7 @@ func (r *Recorder) Mark(marks ...Mark) {
 	}
 }
 
-// Own logs that a member was given a partition and returns its ticket for Disown.
+// Own logs that a member was given a partition and returns its ticket for Committed.
 func (r *Recorder) Own(o Owner) (ticket int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,15 +216,6 @@ func (r *Recorder) Own(o Owner) (ticket int) {
 	r.h.Owners = append(r.h.Owners, o)
 	r.write("own", func(l *line) { ownLine(l, &o) })
 	return len(r.h.Owners) - 1
-}
-
-// Disown logs that a member is about to give a partition back, or has lost it.
-func (r *Recorder) Disown(ticket int, lost bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o := &r.h.Owners[ticket]
-	o.Until, o.Lost = r.tick(), lost
-	r.write("own", func(l *line) { ownLine(l, o) })
 }
 
 // Commit logs an offset that is about to be committed for a group, and returns its ticket
@@ -238,13 +229,18 @@ func (r *Recorder) Commit(c OffsetCommit) (ticket int) {
 	return len(r.h.Commits) - 1
 }
 
-// Committed logs that an offset was committed.
-func (r *Recorder) Committed(ticket int) {
+// Committed logs that a member has committed an offset. owner is the ticket with which it
+// was given the partition; same says that it did so in the generation in which it began to.
+func (r *Recorder) Committed(ticket, owner int, same bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &r.h.Commits[ticket]
+	c, o := &r.h.Commits[ticket], &r.h.Owners[owner]
 	c.Outcome, c.Ended = OK, r.tick()
 	r.write("commit", func(l *line) { commitLine(l, c) })
+	if same {
+		o.Used = max(o.Used, c.Begun)
+		r.write("own", func(l *line) { ownLine(l, o) })
+	}
 }
 
 // Incident logs what no client may ever see.

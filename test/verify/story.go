@@ -22,7 +22,7 @@ import (
 //	txn N producer N open|commit|abort begun N ended N OUTCOME
 //	commit group N partition N offset N begun N ended N OUTCOME
 //	committed group N partition N offset N begun N ended N
-//	own PARTITION member N [generation N] from N until N [lost]
+//	own PARTITION member N [generation N] from N used N
 //	mark KIND observer N partition N value N
 //	balance snapshot N account N amount N
 //	batch replica N partition N base N next N crc N
@@ -351,8 +351,7 @@ func ownLine(l *line, o *Owner) {
 	number(l, "member", &o.Member)
 	optional(l, "generation", &o.Generation)
 	number(l, "from", &o.From)
-	number(l, "until", &o.Until)
-	l.flag("lost", &o.Lost)
+	number(l, "used", &o.Used)
 }
 
 func markLine(l *line, m *Mark) {

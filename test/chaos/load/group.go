@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -29,7 +30,6 @@ func (l *Load) group() string { return l.name + "-group" }
 // join is one member after the other, each for a while. A member with an instance id is
 // static: it comes back as the same.
 func (l *Load) join(ctx context.Context, instance string) {
-	static := l.Recorder.Number()
 	for ctx.Err() == nil {
 		stay, cancel := context.WithCancel(ctx)
 		leave := time.AfterFunc(cmp.Or(l.shape.Stay, memberStay)/2+rand.N(memberStay), func() {
@@ -37,19 +37,15 @@ func (l *Load) join(ctx context.Context, instance string) {
 			defer l.calm.RUnlock()
 			cancel()
 		})
-		id := static
-		if instance == "" {
-			id = l.Recorder.Number()
-		}
-		l.member(stay, id, instance)
+		l.member(stay, instance)
 		leave.Stop()
 		cancel()
 	}
 }
 
 // member joins the group, reads, commits what it has read, and leaves.
-func (l *Load) member(ctx context.Context, id int32, instance string) {
-	o := &owner{l: l, number: id, tickets: map[int32]int{}}
+func (l *Load) member(ctx context.Context, instance string) {
+	o := &owner{l: l, number: l.memberNumber(instance), tickets: map[int32]int{}}
 	options := append(o.options(), kgo.ConsumerGroup(l.group()), kgo.ConsumeTopics(l.topicNames()...), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 	switch {
@@ -78,12 +74,25 @@ func (l *Load) member(ctx context.Context, id int32, instance string) {
 			}
 			next[k.Topic][k.Partition] = kgo.EpochOffset{Epoch: k.LeaderEpoch, Offset: k.Offset + 1}
 		})
-		l.commit(c, next)
+		l.commit(c, o, next)
 		c.AllowRebalance()
 	}
 }
 
-// owner logs what a member is given and takes leave of (C21).
+// staticMembers keeps the numbers of static members, whose names outlive them and their
+// process, apart from all others.
+const staticMembers = 1 << 30
+
+func (l *Load) memberNumber(instance string) int32 {
+	if instance == "" {
+		return l.Recorder.Number()
+	}
+	h := fnv.New32()
+	_, _ = h.Write([]byte(instance)) // it never fails
+	return staticMembers | int32(h.Sum32()>>2)
+}
+
+// owner is what a member was given (C21).
 type owner struct {
 	l       *Load
 	number  int32
@@ -102,18 +111,14 @@ func (o *owner) options() []kgo.Opt {
 				o.tickets[p] = o.l.Recorder.Own(verify.Owner{Member: o.number, Partition: p, Generation: generation})
 			})
 		}),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, back map[string][]int32) { o.end(back, false) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { o.end(lost, true) }),
 	}
 }
 
-func (o *owner) end(partitions map[string][]int32, lost bool) {
-	o.each(partitions, func(p int32) {
-		if ticket, has := o.tickets[p]; has {
-			o.l.Recorder.Disown(ticket, lost)
-			delete(o.tickets, p)
-		}
-	})
+// ticket is that of a partition which the member has read, so that it was given it.
+func (o *owner) ticket(partition int32) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tickets[partition]
 }
 
 func (o *owner) each(partitions map[string][]int32, do func(partition int32)) {
@@ -127,20 +132,21 @@ func (o *owner) each(partitions map[string][]int32, do func(partition int32)) {
 }
 
 // commit commits offsets and logs each with its outcome.
-func (l *Load) commit(c *kgo.Client, next map[string]map[int32]kgo.EpochOffset) {
+func (l *Load) commit(c *kgo.Client, o *owner, next map[string]map[int32]kgo.EpochOffset) {
 	if len(next) == 0 {
 		return
 	}
 	tickets := map[int32]int{} // by partition
 	for topic, partitions := range next {
-		for p, o := range partitions {
+		for p, to := range partitions {
 			at := l.partition(topic, p)
-			tickets[at] = l.Recorder.Commit(verify.OffsetCommit{Partition: at, Offset: o.Offset})
+			tickets[at] = l.Recorder.Commit(verify.OffsetCommit{Partition: at, Offset: to.Offset})
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
 	defer cancel()
-	c.CommitOffsetsSync(ctx, next, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
+	member, generation := c.GroupMetadata()
+	c.CommitOffsetsSync(ctx, next, func(_ *kgo.Client, q *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
 			return
 		}
@@ -149,7 +155,10 @@ func (l *Load) commit(c *kgo.Client, next map[string]map[int32]kgo.EpochOffset) 
 				// The client sends a commit again when an answer is lost: a refusal
 				// proves nothing of the first one.
 				if p.ErrorCode == 0 {
-					l.Recorder.Committed(tickets[l.partition(t.Topic, p.Partition)])
+					at := l.partition(t.Topic, p.Partition)
+					// The client may have waited until it had joined anew, thrown out or not,
+					// and sent it as somebody else: then it says nothing of who owns what.
+					l.Recorder.Committed(tickets[at], o.ticket(at), q.MemberID == member && q.Generation == generation)
 				}
 			}
 		}

@@ -282,9 +282,12 @@ func (l *Load) WaitCopied(limit time.Duration) {
 	defer cancel()
 	tick := time.NewTicker(copyPoll)
 	defer tick.Stop()
-	for {
-		left, err := l.uncopied(ctx, kadm.NewClient(c))
-		if err == nil && left == 0 {
+	for left := int64(-1); ; { // not known
+		n, err := l.uncopied(ctx, kadm.NewClient(c))
+		if err == nil {
+			left = n
+		}
+		if left == 0 {
 			return
 		}
 		select {
