@@ -176,6 +176,7 @@ type Topic struct {
 	MaxMessageBytes                       int32
 	LogAppendTime                         bool
 	Compression                           string // as in compression.type
+	GzipLevel, LZ4Level, ZstdLevel        int
 	TimestampBeforeMaxMs                  int64
 	TimestampAfterMaxMs                   int64
 	Preallocate                           bool

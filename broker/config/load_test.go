@@ -60,7 +60,7 @@ func TestDefaultsAreTheQuickstarts(t *testing.T) {
 	want := Topic{
 		RetentionMs: 604800000, RetentionBytes: -1, LocalRetentionMs: -2, LocalRetentionBytes: -2,
 		CleanupDelete: true, SegmentBytes: 1 << 30, SegmentAge: 7 * 24 * time.Hour, IndexBytes: 10 << 20, IndexInterval: 4096,
-		FlushMessages: 1, FlushAge: math.MaxInt64, MinInsyncReplicas: 1, MaxMessageBytes: 1048588, Compression: "producer",
+		FlushMessages: 1, FlushAge: math.MaxInt64, MinInsyncReplicas: 1, MaxMessageBytes: 1048588, Compression: "producer", GzipLevel: -1, LZ4Level: 9, ZstdLevel: 3,
 		TimestampBeforeMaxMs: math.MaxInt64, TimestampAfterMaxMs: 3600000, DeleteRetention: 24 * time.Hour, MaxCompactionLag: math.MaxInt64,
 		MinCleanableRatio: 0.5, DeleteDelay: time.Minute,
 	}
@@ -198,7 +198,8 @@ func TestLoadRefusals(t *testing.T) {
 		"auto.create.topics.enable=yes":                  "Invalid value yes for configuration auto.create.topics.enable: Expected value to be either true or false",
 		"log.segment.bytes=1048575":                      "Invalid value 1048575 for configuration log.segment.bytes: Value must be at least 1048576",
 		"log.message.timestamp.type=Mine":                "Invalid value Mine for configuration log.message.timestamp.type: String must be one of: CreateTime, LogAppendTime",
-		"compression.zstd.level=9":                       "Invalid value 9 for configuration compression.zstd.level: Only the default, 3, is possible as yet: the broker compresses at each codec's usual level",
+		"compression.gzip.level=0":                       "Invalid value 0 for configuration compression.gzip.level: Value must be from 1 to 9, or -1",
+		"unclean.leader.election.enable=true":            "Invalid value true for configuration unclean.leader.election.enable: Only the default, false, is possible as yet: a leader is always elected from the in-sync replicas",
 		"log.cleaner.min.cleanable.ratio=2":              "Value must be no more than 1",
 		"log.cleanup.policy=shred":                       "String must be one of: compact, delete",
 		"broker.id=1\nnode.id=2":                         "You must set `node.id` to the same value as `broker.id`",

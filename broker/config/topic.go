@@ -177,3 +177,24 @@ func TieredByDefault(defaults Topic, overrides map[string]string) bool {
 	}
 	return !compacted
 }
+
+// CompressionLevel is the level at which the broker compresses by a codec, named as in
+// compression.type; 0 where the codec has no levels.
+func (t *Topic) CompressionLevel(codec string) int {
+	switch codec {
+	case "gzip":
+		return t.GzipLevel
+	case "lz4":
+		return t.LZ4Level
+	case "zstd":
+		return t.ZstdLevel
+	}
+	return 0
+}
+
+func checkGzipLevel(value string) string {
+	if value == "0" {
+		return "Value must be from 1 to 9, or -1"
+	}
+	return ""
+}

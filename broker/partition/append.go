@@ -118,7 +118,7 @@ func recompressed(b batch.Batch, c *config.Topic, limit int64) (batch.Batch, err
 	if !ok { // the producer's
 		return b, nil
 	}
-	b, err := batch.Recompress(b, codec, limit)
+	b, err := batch.Recompress(b, codec, c.CompressionLevel(codec.String()), limit)
 	if err == nil && b.Size() > int(c.MaxMessageBytes) {
 		err = fmt.Errorf("%w: %d bytes as %s, at most %d", ErrMessageTooLarge, b.Size(), codec, c.MaxMessageBytes)
 	}

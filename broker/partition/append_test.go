@@ -90,7 +90,7 @@ func TestCompressionTypeIsTheTopics(t *testing.T) {
 		c.Compression = name
 		h := newHouse(t, c)
 		b := sent{id: 1, n: 20}.batch(t, 0)
-		want, err := batch.Recompress(bytes.Clone(b), batch.None, 1<<20)
+		want, err := batch.Recompress(bytes.Clone(b), batch.None, batch.UsualLevel, 1<<20)
 		h.must(err)
 		again := bytes.Clone(b)
 		if base := h.produce(b); base != 0 {
@@ -100,13 +100,31 @@ func TestCompressionTypeIsTheTopics(t *testing.T) {
 		if codec, ok := batch.CodecOf(name); ok && got.Codec() != codec || !ok && got.Codec() != batch.Batch(again).Codec() || got.CheckCRC() != nil {
 			t.Errorf("%s: stored as %s", name, batch.Describe(got))
 		}
-		plain, err := batch.Recompress(got, batch.None, 1<<20)
+		plain, err := batch.Recompress(got, batch.None, batch.UsualLevel, 1<<20)
 		h.must(err)
 		if !bytes.Equal(plain[16:], want[16:]) {
 			t.Errorf("%s: other records", name)
 		}
 		if a, err := h.append(again); err != nil || !a.Duplicate || a.BaseOffset != 0 {
 			t.Errorf("%s: sent again: %+v, %v", name, a, err)
+		}
+	}
+}
+
+// TestCompressionLevelIsTheTopics: the level of the topic's codec counts, and no other's.
+func TestCompressionLevelIsTheTopics(t *testing.T) {
+	c := defaults()
+	c.GzipLevel, c.LZ4Level, c.ZstdLevel = 1, 17, 22
+	for _, name := range []string{"gzip", "lz4", "zstd"} {
+		c.Compression = name
+		h := newHouse(t, c)
+		b := sent{id: 1, n: 200}.batch(t, 0)
+		codec, _ := batch.CodecOf(name)
+		want, err := batch.Recompress(bytes.Clone(b), codec, c.CompressionLevel(name), 1<<20)
+		h.must(err)
+		h.produce(b)
+		if got := batch.Batch(h.bytes(spec(0))); !bytes.Equal(got[16:], want[16:]) {
+			t.Errorf("%s: stored as %s, want %s", name, batch.Describe(got), batch.Describe(want))
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (o Builder) Build(base int64, leaderEpoch int32, records []Record) (Batch, 
 	if o.Codec != None {
 		var err error
 		header := make(Batch, HeaderSize, HeaderSize+len(b)/2)
-		if b, err = compress(header, o.Codec, b[HeaderSize:]); err != nil {
+		if b, err = compress(header, o.Codec, UsualLevel, b[HeaderSize:]); err != nil {
 			return nil, err
 		}
 	}

@@ -188,7 +188,7 @@ func TestCompressedRecordsCutAnywhereAreRefused(t *testing.T) {
 func TestCompressedByAnotherCodecIsRefused(t *testing.T) {
 	for _, said := range codecs[1:] {
 		for _, used := range codecs {
-			p, err := compress(nil, used, record0())
+			p, err := compress(nil, used, UsualLevel, record0())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -124,7 +124,7 @@ func (f *Filter) build(horizon bool) (Batch, error) {
 		f.rebase()
 		records, base, attributes = f.rebased, f.Horizon, attributes|attrDeleteHorizon
 	}
-	out, err := compress(append(f.out[:0], f.b[:HeaderSize]...), f.b.Codec(), records)
+	out, err := compress(append(f.out[:0], f.b[:HeaderSize]...), f.b.Codec(), UsualLevel, records)
 	if err != nil {
 		return nil, err
 	}

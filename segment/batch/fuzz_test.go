@@ -83,7 +83,7 @@ func FuzzValidate(f *testing.F) {
 		if err := Validate(b, &rules); err != nil || !bytes.Equal(b, before) {
 			t.Fatalf("valid, but not twice: %v", err)
 		}
-		other, err := Recompress(b, Codec(b.CRC()%uint32(Zstd+1)), limit)
+		other, err := Recompress(b, Codec(b.CRC()%uint32(Zstd+1)), UsualLevel, limit)
 		if err != nil || !bytes.Equal(b, before) {
 			t.Fatalf("valid, but not to be recompressed: %v", err)
 		}

@@ -6,14 +6,15 @@ import (
 	"math"
 )
 
-// Recompress returns b with its records compressed by c, in memory of its own, or b
-// itself where they are. The rest of the batch stays, but for its CRC. b must have passed
+// Recompress returns b with its records compressed by c at a level, one of Kafka's for that
+// codec or UsualLevel, in memory of its own, or b
+// itself where they are, at whatever level. The rest of the batch stays, but for its CRC. b must have passed
 // Validate, and limit is that of its rules: so many bytes at most are decompressed, and
 // all of them are held.
 //
 // It returns ErrTooLarge beyond the limit, ErrInvalid for a batch that has not passed, and
 // ErrCompression for a codec that does not exist.
-func Recompress(b Batch, c Codec, limit int64) (Batch, error) {
+func Recompress(b Batch, c Codec, level int, limit int64) (Batch, error) {
 	if b.Codec() == c {
 		return b, nil
 	}
@@ -23,7 +24,7 @@ func Recompress(b Batch, c Codec, limit int64) (Batch, error) {
 	}
 	header := make([]byte, HeaderSize, len(b))
 	copy(header, b)
-	p, err := compress(header, c, records)
+	p, err := compress(header, c, level, records)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func TestValidateRefusesRecordsByName(t *testing.T) {
 		{"large, cut short", 1, raw("\x00", 0, 0, null, len(big), big, 0)[:len(big)], "value"},
 	} {
 		for _, codec := range codecs {
-			p, err := compress(nil, codec, c.records)
+			p, err := compress(nil, codec, UsualLevel, c.records)
 			if err != nil {
 				t.Fatal(err)
 			}
