@@ -144,6 +144,9 @@ func FuzzReplay(f *testing.F) {
 	g.members["a"] = &member{id: "a", protocols: []protocol{{"", subscriptionBytes("t")}}}
 	f.Add(g.metadataKey(), g.metadataValue(nil))
 	f.Add([]byte{0, 9}, []byte{})
+	for _, c := range kafkaStreamsRecords {
+		f.Add(unhex(f, c.wire), unhex(f, c.body))
+	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		limits := &Limits{MaxSize: 1, OffsetsRetention: 1}
 		p := NewReplay(limits)
@@ -156,6 +159,7 @@ func FuzzReplay(f *testing.F) {
 		for _, g := range p.Groups(1000) { // whatever was read can be used
 			g.Loaded(1000)
 			g.Describe(6)
+			g.StreamsDescribe()
 			g.Listed()
 			g.Fetch(nil, true)
 			g.ExpireOffsets(1 << 40)

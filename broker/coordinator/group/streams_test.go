@@ -22,7 +22,9 @@ type streamsLife struct {
 	answers  map[Ticket]Reply
 	last     Ticket
 	stored   []Append
-	fail     int16 // appends fail with this code
+	fail     int16    // appends fail with this code
+	hold     bool     // appends wait in held
+	held     []Append // in order; some may be written already, none is committed
 }
 
 // aTopology is one that groups by a new key and counts.
@@ -55,14 +57,40 @@ func (l *streamsLife) take(out Output) {
 		}
 		var next Output
 		for _, a := range out.Appends {
-			if l.fail == 0 {
-				l.stored = append(l.stored, a)
+			if l.hold {
+				l.held = append(l.held, a)
+				continue
 			}
-			more := l.g.Appended(l.now, a, l.fail)
+			more := l.decide(a)
 			next.Replies, next.Appends = append(next.Replies, more.Replies...), append(next.Appends, more.Appends...)
 		}
 		out = next
 	}
+}
+
+// decide lets an append succeed, or fail.
+func (l *streamsLife) decide(a Append) Output {
+	if l.fail == 0 {
+		l.stored = append(l.stored, a)
+	}
+	return l.g.Appended(l.now, a, l.fail)
+}
+
+// release decides all that is held.
+func (l *streamsLife) release() {
+	l.hold = false
+	for len(l.held) > 0 {
+		a := l.held[0]
+		l.held = l.held[1:]
+		l.take(l.decide(a))
+	}
+}
+
+// crash loses all that is held, but for the first n, and reads the group back.
+func (l *streamsLife) crash(n int) {
+	l.stored = append(l.stored, l.held[:n]...)
+	l.hold, l.held = false, nil
+	l.restart()
 }
 
 // at lets time go on.
@@ -103,6 +131,15 @@ func (l *streamsLife) beat(id string, epoch int32, owned *taskSet, change ...fun
 
 func (l *streamsLife) reply(id string, epoch int32, owned *taskSet, change ...func(*kmsg.StreamsGroupHeartbeatRequest)) Reply {
 	l.t.Helper()
+	reply, ok := l.answers[l.send(id, epoch, owned, change...)]
+	if !ok {
+		l.t.Fatalf("heartbeat of %s is not answered", id)
+	}
+	return reply
+}
+
+// send sends a heartbeat, which may be answered later.
+func (l *streamsLife) send(id string, epoch int32, owned *taskSet, change ...func(*kmsg.StreamsGroupHeartbeatRequest)) Ticket {
 	r := kmsg.NewPtrStreamsGroupHeartbeatRequest()
 	process := "p" + id
 	r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis, r.ProcessID = "g", id, epoch, -1, &process
@@ -116,16 +153,14 @@ func (l *streamsLife) reply(id string, epoch int32, owned *taskSet, change ...fu
 	for _, f := range change {
 		f(r)
 	}
-	if refused := ValidateStreamsHeartbeat(r); refused != nil {
-		return Reply{Response: StreamsHeartbeatError(0, refused)}
-	}
 	l.last++
-	l.take(l.g.StreamsHeartbeat(l.now, l.last, Client{ID: "c", Host: "/h"}, r))
-	reply, ok := l.answers[l.last]
-	if !ok {
-		l.t.Fatalf("heartbeat of %s is not answered", id)
+	ticket := l.last
+	if refused := ValidateStreamsHeartbeat(r); refused != nil {
+		l.answers[ticket] = Reply{Response: StreamsHeartbeatError(0, refused)}
+	} else {
+		l.take(l.g.StreamsHeartbeat(l.now, ticket, Client{ID: "c", Host: "/h"}, r))
 	}
-	return reply
+	return ticket
 }
 
 // given is the tasks of an answer; nil: it tells none.
@@ -190,6 +225,26 @@ func TestTasksMoveOnceTheyAreRevoked(t *testing.T) {
 	}
 	if got := l.g.Listed(); got.GroupState != "Empty" {
 		t.Fatalf("listed as %+v", got)
+	}
+}
+
+// TestTasksAreToldAgainWhenTheAnswerIsLost: a member that asks again learns what it has.
+func TestTasksAreToldAgainWhenTheAnswerIsLost(t *testing.T) {
+	l := newStreamsLife(t)
+	a := l.beat("a", 0, nil)
+	l.beat("b", 0, nil)
+	all := given(a)
+	l.beat("a", 2, all) // told to revoke: lost
+	told := given(l.beat("a", 2, all))
+	if told == nil || len(told.active.all()) != 4 {
+		t.Fatalf("what to revoke is told again as %+v", told)
+	}
+	l.beat("a", 2, told) // in epoch 3: lost
+	if again := l.beat("a", 2, told); again.MemberEpoch != 3 || given(again) == nil || !given(again).equal(*told) {
+		t.Fatalf("the epoch is told again as %+v", again)
+	}
+	if quiet := l.beat("a", 3, told); given(quiet) != nil {
+		t.Fatalf("a knows: %+v", quiet)
 	}
 }
 
@@ -523,13 +578,14 @@ type streamsClient struct {
 	id, process string
 	epoch       int32
 	owned       taskSet // what it runs
+	waits       Ticket  // for an answer, 0: it does not
 }
 
 // TestRandomStreamsLivesKeepTheInvariants lets members come, go, die and restart while
 // topics change, appends fail and the coordinator crashes: no active task is ever run by
 // two, no process runs a task in two roles, and in the end every task is run.
 func TestRandomStreamsLivesKeepTheInvariants(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { liveStreams(t, rand.New(rand.NewPCG(seed, 7))) })
 	}
 }
@@ -548,7 +604,7 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 	}
 	for range 300 {
 		c := clients[rnd.IntN(len(clients))]
-		switch rnd.IntN(24) {
+		switch rnd.IntN(28) {
 		case 0:
 			die(c)
 			l.at(l.setting.SessionTimeout / 3)
@@ -560,11 +616,21 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 		case 2:
 			l.at(int64(rnd.IntN(3000)))
 		case 3:
-			l.restart()
+			l.crash(rnd.IntN(len(l.held) + 1))
+			for _, c := range clients {
+				c.waits = 0 // the connection is gone: it asks again
+			}
 		case 4:
 			l.fail = coordinatorNotAvailable
 			l.beatOf(c, c.epoch)
+			l.release()
 			l.fail = 0
+		case 7, 8:
+			l.hold = true
+		case 10, 11:
+			c.waits = 0 // its connection breaks: it asks again
+		case 9:
+			l.release()
 		case 5:
 			n := int32(2 + rnd.IntN(4))
 			l.metadata = l.metadata.set("in", n).set("re", n).set("log", n)
@@ -575,6 +641,7 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 		}
 		l.check(clients)
 	}
+	l.release()
 	for range 40 {
 		for _, c := range clients {
 			l.beatOf(c, c.epoch)
@@ -597,12 +664,20 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 	}
 }
 
-// beatOf sends a heartbeat and has the client do what it is told.
+// beatOf sends a heartbeat, unless the client still waits for an answer, and has it do
+// what it is told.
 func (l *streamsLife) beatOf(c *streamsClient, epoch int32) {
 	l.t.Helper()
-	owned := c.owned
-	r := l.beat(c.id, epoch, &owned, func(r *kmsg.StreamsGroupHeartbeatRequest) { r.ProcessID = &c.process })
-	switch r.ErrorCode {
+	if c.waits == 0 {
+		owned := c.owned
+		c.waits = l.send(c.id, epoch, &owned, func(r *kmsg.StreamsGroupHeartbeatRequest) { r.ProcessID = &c.process })
+	}
+	reply, answered := l.answers[c.waits]
+	if !answered {
+		return
+	}
+	c.waits = 0
+	switch r := reply.Response.(*kmsg.StreamsGroupHeartbeatResponse); r.ErrorCode {
 	case 0:
 		c.epoch = r.MemberEpoch
 		if told := given(r); told != nil {

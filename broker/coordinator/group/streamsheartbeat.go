@@ -323,13 +323,14 @@ func (p *streamsStep) streamsResponse(r *kmsg.StreamsGroupHeartbeatRequest, befo
 	response.Version = r.Version
 	response.MemberID, response.MemberEpoch = m.id, m.epoch
 	response.HeartbeatIntervalMillis = int32(p.settings.HeartbeatInterval)
-	if r.MemberEpoch == epochJoin || !before.assigned.equal(m.assigned) {
+	changed := r.MemberEpoch == epochJoin || !before.assigned.equal(m.assigned)
+	if changed || missedAnswer(r, before, m) {
 		response.ActiveTasks = taskIDs(m.assigned.active)
 		response.StandbyTasks = taskIDs(m.assigned.standby)
 		response.WarmupTasks = taskIDs(m.assigned.warmup)
-		if m.endpoint != nil {
-			c.endpointEpoch++
-		}
+	}
+	if changed && m.endpoint != nil {
+		c.endpointEpoch++
 	}
 	if c.endpointEpoch != r.EndpointInformationEpoch {
 		response.PartitionsByUserEndpoint = p.endpoints()
@@ -345,6 +346,14 @@ func (p *streamsStep) streamsResponse(r *kmsg.StreamsGroupHeartbeatRequest, befo
 	}
 	response.Status = append([]kmsg.StreamsGroupHeartbeatResponseStatus{}, p.status...)
 	return response
+}
+
+// missedAnswer reports whether the member shows that it has not got what it was told last:
+// it comes with the epoch before, or says that it owns something else. Without being told
+// again it would run its new tasks never, or be fenced for not giving up old ones.
+func missedAnswer(r *kmsg.StreamsGroupHeartbeatRequest, before, m *streamsMember) bool {
+	reported := reportedTasks(r)
+	return r.MemberEpoch != before.epoch || reported != nil && !reported.equal(m.assigned.taskSet)
 }
 
 func taskIDs(t tasks) []kmsg.TaskIDs {
