@@ -128,24 +128,37 @@ func Compare(suite string, kafka, varve Run, known []Known) Comparison {
 	return c
 }
 
-// attempts is how often a test may fail before it counts: the suites wait for times, and
-// the machine has other work.
+// attempts is how often a test may fail on one broker before it counts: the suites wait
+// for times, and the machine has other work.
 const attempts = 3
 
-// steady runs what failed again, by itself, as often as attempts allows. Where it passes
-// then, parts of it count that the failure had kept from running.
-func steady(run Run, again func(name string) Run) {
-	for range attempts - 1 {
-		for _, failed := range run.Failures() {
-			second := again(failed)
-			if second[failed].Result != Passed {
-				continue
-			}
-			for name, o := range second {
-				if _, ran := run[name]; name == failed || !ran {
-					run[name] = Outcome{o.Result, run[failed].Reason}
-				}
-			}
+// Doubtful are the processes that are worth another run, sorted: those with a test that
+// passes on the other broker, and here failed or did not come to run. What fails on both
+// says nothing of either. process tells which process runs a test, or "".
+func (r Run) Doubtful(other Run, process func(name string) string) []string {
+	var doubtful []string
+	for name, o := range other {
+		here := r[name].Result
+		if p := process(name); p != "" && o.Result == Passed && (here == Failed || here == Missing) {
+			doubtful = append(doubtful, p)
+		}
+	}
+	slices.Sort(doubtful)
+	return slices.Compact(doubtful)
+}
+
+// Steady takes from another run what passes now, with the reason why it had not, and
+// what had not run.
+func (r Run) Steady(again Run) {
+	for _, name := range slices.Sorted(maps.Keys(again)) { // a test before its subtests
+		before, ran := r[name]
+		switch {
+		case before.Result == Passed:
+		case again[name].Result == Passed && ran:
+			r[name] = Outcome{Passed, before.why()}
+		case !ran:
+			test, _, _ := strings.Cut(name, "/")
+			r[name] = Outcome{again[name].Result, r[test].Reason}
 		}
 	}
 }

@@ -18,17 +18,19 @@ import (
 // TestFranzGo runs the tests of franz-go in the versions that go.mod names, transactions
 // and groups included. Most tests of kgo and all of kadm need no broker.
 func TestFranzGo(t *testing.T) {
-	kafka, varve := both(t, func(ctx context.Context, t *testing.T, address string) Run {
-		run := goTest(ctx, t, address, ".")
-		steady(run, func(name string) Run {
+	kafka, varve := both(t, suite{
+		whole: func(ctx context.Context, t *testing.T, address string) Run { return goTest(ctx, t, address, ".") },
+		process: func(name string) string {
 			_, test, found := strings.Cut(name, ".")
 			if !found {
-				return nil // a package: whatever it was, it was not a test
+				return "" // a package: whatever it was, it was not a test
 			}
 			test, _, _ = strings.Cut(test, "/")
+			return test
+		},
+		again: func(ctx context.Context, t *testing.T, address, test string) Run {
 			return goTest(ctx, t, address, "^"+test+"$")
-		})
-		return run
+		},
 	})
 	judge(t, Compare("franz-go: kgo and kadm", kafka, varve, nil))
 }
