@@ -30,8 +30,8 @@ fuzz: ## every fuzz target for a few seconds (INPUTS=10000000 for more)
 e2e: build ## built brokers, real clients, a real MinIO, killed and restarted
 	@$(install) minio kcat kafka && go run ./test/harness/deadline -limit 32m -- go test -tags e2e -count=1 -p 1 -timeout 30m ./test/e2e/... ./test/chaos/...
 
-chaos: build ## each fault of test/chaos for DURATION (1m), all of them within LIMIT (2h)
-	@$(install) minio kafka && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 ./test/chaos/
+chaos: build ## each fault of test/chaos for DURATION (1m), all of them within LIMIT (2h); RUN=TestR18 for one row
+	@$(install) minio kafka && VARVE_CHAOS_DURATION=$(or $(DURATION),1m) go run ./test/harness/deadline -limit $(or $(LIMIT),2h) -- go test -tags chaos -count=1 -v -timeout 0 $(if $(RUN),-run '$(RUN)') ./test/chaos/
 
 interop: build ## clients and tools of Apache Kafka and others against the built broker
 	@$(install) kcat kafka python node kaskade quarkus && go test -tags interop -count=1 -timeout 30m ./test/interop/...

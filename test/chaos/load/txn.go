@@ -342,7 +342,7 @@ func (l *Load) Settled(limit time.Duration) {
 		}
 		ends.Each(func(end kadm.ListedOffset) {
 			if s, _ := stable.Lookup(end.Topic, end.Partition); err == nil && (s.Err != nil || s.Offset < end.Offset) {
-				err = fmt.Errorf("%s-%d: last stable offset %d, end %d (%w)", end.Topic, end.Partition, s.Offset, end.Offset, s.Err)
+				err = fmt.Errorf("%s-%d: last stable offset %d, end %d (%v)", end.Topic, end.Partition, s.Offset, end.Offset, s.Err)
 			}
 		})
 		return err
