@@ -227,8 +227,8 @@ var masks = []struct{ what, by string }{
 	{`"endpoints": \[[^]]*\]`, "ENDPOINTS"},
 	{`(?m)^0 +\tA{22}\t\d+ +\t0 +\t\d+ +\t\d+ +\tLeader.*$`, "the leader"},
 	{`127\.0\.0\.1 +\d+`, "ADDRESS"},
-	// The first three are KRaft's. Share groups are not told from none yet.
-	{`(?m)^Feature: (kraft|metadata|eligible\.leader\.replicas|share)\.version.*\n`, ""},
+	// KRaft's own:
+	{`(?m)^Feature: (kraft|metadata|eligible\.leader\.replicas)\.version.*\n`, ""},
 	{`(?m)^ +[^r\s]\S*=[A-Z]+ sensitive=false synonyms=\{\}\n`, ""}, // levels of loggers: there is only root
 	{`[ \t]+`, " "},
 }
@@ -326,13 +326,9 @@ func transact(t *testing.T, address, topic string) {
 // TestAdminKeysThatAreNotServedAreExplained holds what Apache Kafka 4.3 advertises and we
 // do not against the reasons.
 func TestAdminKeysThatAreNotServedAreExplained(t *testing.T) {
-	const kraft, share = "KRaft's own quorum", "share groups (KIP-932)"
+	const kraft = "KRaft's own quorum"
 	reasons := map[kmsg.Key]string{
 		kmsg.AddRaftVoter: kraft, kmsg.RemoveRaftVoter: kraft,
-		kmsg.ShareGroupHeartbeat: share, kmsg.ShareGroupDescribe: share, kmsg.ShareFetch: share, kmsg.ShareAcknowledge: share,
-		kmsg.InitializeShareGroupState: share, kmsg.ReadShareGroupState: share, kmsg.WriteShareGroupState: share,
-		kmsg.DeleteShareGroupState: share, kmsg.ReadShareGroupStateSummary: share,
-		kmsg.DescribeShareGroupOffsets: share, kmsg.AlterShareGroupOffsets: share, kmsg.DeleteShareGroupOffsets: share,
 	}
 	keys := func(address string) []int16 {
 		var all []int16

@@ -80,8 +80,20 @@ var served = []servedKey{
 	{kmsg.ConsumerGroupDescribe, 0, 1},
 	{kmsg.ListConfigResources, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
+	{kmsg.ShareGroupHeartbeat, 1, 1},
+	{kmsg.ShareGroupDescribe, 1, 1},
+	{kmsg.ShareFetch, 1, 2},
+	{kmsg.ShareAcknowledge, 1, 2},
+	{kmsg.InitializeShareGroupState, 0, 0},
+	{kmsg.ReadShareGroupState, 0, 0},
+	{kmsg.WriteShareGroupState, 0, 1},
+	{kmsg.DeleteShareGroupState, 0, 0},
+	{kmsg.ReadShareGroupStateSummary, 0, 1},
 	{kmsg.StreamsGroupHeartbeat, 0, 0},
 	{kmsg.StreamsGroupDescribe, 0, 0},
+	{kmsg.DescribeShareGroupOffsets, 0, 1},
+	{kmsg.AlterShareGroupOffsets, 0, 0},
+	{kmsg.DeleteShareGroupOffsets, 0, 0},
 }
 
 // advertised is the minimum that ApiVersions shows where it is not the minimum served.
@@ -343,6 +355,57 @@ func (f *filled) adminRequest(t *testing.T, key kmsg.Key) kmsg.Request {
 		return q
 	case *kmsg.ConsumerGroupDescribeRequest:
 		q.Groups, q.IncludeAuthorizedOperations = []string{f.group, "unknown"}, true
+		return q
+	case *kmsg.ShareGroupHeartbeatRequest:
+		q.GroupID, q.MemberID, q.SubscribedTopicNames = topicOf(t, "shares"), "member", []string{f.topic}
+		return q
+	case *kmsg.ShareGroupDescribeRequest:
+		q.GroupIDs, q.IncludeAuthorizedOperations = []string{topicOf(t, "shares"), f.group, "unknown"}, true
+		return q
+	case *kmsg.ShareFetchRequest:
+		group, member := topicOf(t, "shares"), "member"
+		q.GroupID, q.MemberID, q.MaxBytes, q.MaxRecords = &group, &member, 1<<20, 10
+		q.Topics = []kmsg.ShareFetchRequestTopic{{TopicID: f.id, Partitions: []kmsg.ShareFetchRequestTopicPartition{{Partition: 0}}}}
+		return q
+	case *kmsg.ShareAcknowledgeRequest:
+		group, member := topicOf(t, "shares"), "member"
+		q.GroupID, q.MemberID, q.ShareSessionEpoch = &group, &member, 1
+		return q
+	case *kmsg.InitializeShareGroupStateRequest:
+		q.GroupID = topicOf(t, "states")
+		q.Topics = []kmsg.InitializeShareGroupStateRequestTopic{{TopicID: f.id, Partitions: []kmsg.InitializeShareGroupStateRequestTopicPartition{{Partition: 0, StartOffset: 1}, {Partition: 99}}}}
+		return q
+	case *kmsg.ReadShareGroupStateRequest:
+		q.GroupID = topicOf(t, "states")
+		q.Topics = []kmsg.ReadShareGroupStateRequestTopic{{TopicID: f.id, Partitions: []kmsg.ReadShareGroupStateRequestTopicPartition{{Partition: 0}, {Partition: 99}}}}
+		return q
+	case *kmsg.WriteShareGroupStateRequest:
+		q.GroupID = topicOf(t, "states")
+		q.Topics = []kmsg.WriteShareGroupStateRequestTopic{{TopicID: f.id, Partitions: []kmsg.WriteShareGroupStateRequestTopicPartition{{
+			Partition: 0, StartOffset: 2, StateBatches: []kmsg.WriteShareGroupStateRequestTopicPartitionStateBatch{{FirstOffset: 3, LastOffset: 4, DeliveryState: 2, DeliveryCount: 1}},
+		}}}}
+		return q
+	case *kmsg.DeleteShareGroupStateRequest:
+		q.GroupID = topicOf(t, "states")
+		q.Topics = []kmsg.DeleteShareGroupStateRequestTopic{{TopicID: f.id, Partitions: []kmsg.DeleteShareGroupStateRequestTopicPartition{{Partition: 0}}}}
+		return q
+	case *kmsg.ReadShareGroupStateSummaryRequest:
+		q.GroupID = topicOf(t, "states")
+		q.Topics = []kmsg.ReadShareGroupStateSummaryRequestTopic{{TopicID: f.id, Partitions: []kmsg.ReadShareGroupStateSummaryRequestTopicPartition{{Partition: 0}, {Partition: 99}}}}
+		return q
+	case *kmsg.DescribeShareGroupOffsetsRequest:
+		q.Groups = []kmsg.DescribeShareGroupOffsetsRequestGroup{
+			{GroupID: topicOf(t, "altered"), Topics: []kmsg.DescribeShareGroupOffsetsRequestGroupTopic{{Topic: f.topic, Partitions: []int32{0}}, {Topic: "unknown", Partitions: []int32{0}}}},
+			{GroupID: topicOf(t, "altered")},
+		}
+		return q
+	case *kmsg.AlterShareGroupOffsetsRequest:
+		q.GroupID = topicOf(t, "altered")
+		q.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: f.topic, Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{Partition: 0, StartOffset: 1}, {Partition: 99}}}}
+		return q
+	case *kmsg.DeleteShareGroupOffsetsRequest:
+		q.GroupID = topicOf(t, "altered")
+		q.Topics = []kmsg.DeleteShareGroupOffsetsRequestTopic{{Topic: f.topic}, {Topic: "unknown"}}
 		return q
 	case *kmsg.StreamsGroupHeartbeatRequest:
 		q.Group, q.MemberID, q.RebalanceTimeoutMillis = topicOf(t, "streams"), "member", 1000

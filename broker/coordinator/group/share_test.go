@@ -153,29 +153,29 @@ func (w *shareWorld) restart() {
 func TestShareMembersGetPartitionsOnceTheirStateIsInitialized(t *testing.T) {
 	w := newShareWorld(t)
 	w.topic("a", 2)
-	w.expect(w.heartbeat("m", 0, "a"), "epoch 1:")
-	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a0@-1/1", "+a1@-1/1"}) {
+	w.expect(w.heartbeat("m", 0, "a"), "epoch 2:")
+	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a0@-1/2", "+a1@-1/2"}) {
 		t.Fatal(asked)
 	}
 	w.now += 1000
-	w.expect(w.heartbeat("m", 1), "epoch 2: a[0 1]")
-	w.expect(w.heartbeat("m", 2), "epoch 2")
+	w.expect(w.heartbeat("m", 2), "epoch 3: a[0 1]")
+	w.expect(w.heartbeat("m", 3), "epoch 3")
 
 	// A second member shares: there are as many hands as members need.
 	w.now += 1000
-	w.expect(w.heartbeat("n", 0, "a"), "epoch 3: a[1]")
-	w.expect(w.heartbeat("m", 2), "epoch 3: a[0]")
+	w.expect(w.heartbeat("n", 0, "a"), "epoch 4: a[1]")
+	w.expect(w.heartbeat("m", 3), "epoch 4: a[0]")
 
 	// More partitions are initialized before they are given to anybody.
 	w.topic("a", 4)
 	w.now += 1000
-	w.expect(w.heartbeat("m", 3), "epoch 4")
-	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a2@-1/4", "+a3@-1/4"}) {
+	w.expect(w.heartbeat("m", 4), "epoch 5")
+	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a2@-1/5", "+a3@-1/5"}) {
 		t.Fatal(asked)
 	}
 	w.now += 1000
-	w.expect(w.heartbeat("m", 4), "epoch 5: a[0 2]")
-	w.expect(w.heartbeat("n", 3), "epoch 5: a[1 3]")
+	w.expect(w.heartbeat("m", 5), "epoch 6: a[0 2]")
+	w.expect(w.heartbeat("n", 4), "epoch 6: a[1 3]")
 
 	// All of it is in the log.
 	before := w.g.share.state
@@ -183,7 +183,7 @@ func TestShareMembersGetPartitionsOnceTheirStateIsInitialized(t *testing.T) {
 	if !reflect.DeepEqual(w.g.share.state.members, before.members) || !reflect.DeepEqual(w.g.share.state.target, before.target) || !w.g.share.state.partitions.equal(before.partitions) {
 		t.Fatalf("restarted: %+v, was %+v", w.g.share.state, before)
 	}
-	w.expect(w.heartbeat("n", 5), "epoch 5")
+	w.expect(w.heartbeat("n", 6), "epoch 6")
 }
 
 func TestAnInitializationThatFailsIsAskedForAgain(t *testing.T) {
@@ -192,29 +192,29 @@ func TestAnInitializationThatFailsIsAskedForAgain(t *testing.T) {
 	w.heartbeat("m", 0, "a")
 	w.coordinate(&Refusal{Code: kerr.NotCoordinator.Code})
 	w.now += 1000
-	w.expect(w.heartbeat("m", 1), "epoch 1")
-	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a0@-1/1"}) {
+	w.expect(w.heartbeat("m", 2), "epoch 2")
+	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a0@-1/2"}) {
 		t.Fatal(asked)
 	}
 	w.now += 1000
-	w.expect(w.heartbeat("m", 1), "epoch 2: a[0]")
+	w.expect(w.heartbeat("m", 2), "epoch 3: a[0]")
 
 	// One of which nothing is heard is asked for again in time; after a restart, at once.
 	w.topic("b", 1)
 	w.heartbeat("m", 0, "a", "b")
 	w.persist = nil
 	w.now += 10_000
-	w.expect(w.heartbeat("m", 2), "epoch 3")
+	w.expect(w.heartbeat("m", 3), "epoch 4")
 	if len(w.persist) != 0 {
 		t.Error("asked again too early")
 	}
 	w.now += 25_000
-	w.expect(w.heartbeat("m", 3), "epoch 3")
+	w.expect(w.heartbeat("m", 4), "epoch 4")
 	if len(w.persist) != 1 {
 		t.Error("not asked again")
 	}
 	w.restart()
-	w.expect(w.heartbeat("m", 3), "epoch 3")
+	w.expect(w.heartbeat("m", 4), "epoch 4")
 	if len(w.persist) != 1 {
 		t.Error("not asked again after a restart")
 	}
@@ -226,17 +226,17 @@ func TestAShareMemberIsFencedByEpochAndSession(t *testing.T) {
 	w.heartbeat("m", 0, "a")
 	w.coordinate(nil)
 	w.now += 1000
-	w.expect(w.heartbeat("m", 1), "epoch 2: a[0]")
-	w.expect(w.heartbeat("m", 1), "epoch 2") // the answer was lost
-	w.expect(w.heartbeat("m", 3), "FENCED_MEMBER_EPOCH")
-	w.expect(w.heartbeat("x", 2), "UNKNOWN_MEMBER_ID")
+	w.expect(w.heartbeat("m", 2), "epoch 3: a[0]")
+	w.expect(w.heartbeat("m", 2), "epoch 3") // the answer was lost
+	w.expect(w.heartbeat("m", 4), "FENCED_MEMBER_EPOCH")
+	w.expect(w.heartbeat("x", 3), "UNKNOWN_MEMBER_ID")
 	w.now += DefaultShareSettings.SessionTimeout
 	w.carry(w.g.Expire(w.now))
-	w.expect(w.heartbeat("m", 2), "UNKNOWN_MEMBER_ID")
+	w.expect(w.heartbeat("m", 3), "UNKNOWN_MEMBER_ID")
 	if s := w.g.Listed(); s.GroupState != "Empty" || s.GroupType != "share" {
 		t.Errorf("%+v", s)
 	}
-	w.expect(w.heartbeat("m", 0, "a"), "epoch 4: a[0]")
+	w.expect(w.heartbeat("m", 0, "a"), "epoch 5: a[0]")
 	w.expect(w.heartbeat("m", -1), "epoch -1")
 	if w.g.Gone() {
 		t.Error("an empty share group has gone")
@@ -287,7 +287,7 @@ func TestShareOffsetsAreAlteredAndDeletedInAnEmptyGroup(t *testing.T) {
 	}
 	w.ticket++
 	w.carry(w.g.AlterShareOffsets(w.now, w.ticket, alter))
-	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a1@7/0"}) {
+	if asked := w.coordinate(nil); !slices.Equal(asked, []string{"+a1@7/1"}) {
 		t.Fatal(asked)
 	}
 	altered := w.replies[w.ticket].Response.(*kmsg.AlterShareGroupOffsetsResponse)
@@ -323,13 +323,13 @@ func TestALostAppendOfAShareGroupIsUndone(t *testing.T) {
 	w.expect(w.heartbeat("m", 0, "a"), "COORDINATOR_NOT_AVAILABLE")
 	w.coordinate(nil)
 	w.lose = false
-	w.expect(w.heartbeat("m", 0, "a"), "epoch 1:")
+	w.expect(w.heartbeat("m", 0, "a"), "epoch 2:")
 	w.coordinate(nil)
 	w.lose = true
 	w.now += 1000
-	w.expect(w.heartbeat("m", 1), "COORDINATOR_NOT_AVAILABLE")
+	w.expect(w.heartbeat("m", 2), "COORDINATOR_NOT_AVAILABLE")
 	w.lose = false
-	w.expect(w.heartbeat("m", 1), "epoch 2: a[0]")
+	w.expect(w.heartbeat("m", 2), "epoch 3: a[0]")
 	before := w.g.share.state
 	w.restart()
 	if !reflect.DeepEqual(w.g.share.state.members, before.members) {

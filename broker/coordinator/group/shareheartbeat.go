@@ -12,7 +12,7 @@ func ValidateShareHeartbeat(r *kmsg.ShareGroupHeartbeatRequest) *Refusal {
 	blank := func(s string) bool { return strings.TrimSpace(s) == "" }
 	switch {
 	case r.MemberID == "" || len(r.MemberID) > maxMemberID:
-		return refuse(invalidRequest, "Invalid member id in the request.")
+		return &Refusal{Code: invalidRequest}
 	case blank(r.MemberID):
 		return refuse(invalidRequest, "MemberId can't be empty.")
 	case blank(r.GroupID):
