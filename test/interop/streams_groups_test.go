@@ -360,6 +360,7 @@ func TestStreamsGroupsGetTheirInternalTopics(t *testing.T) {
 		}
 		s.told = append(s.told, "cleanup.policy of the changelog: "+deref(describeTopic(t, address, s.log)["cleanup.policy"].Value))
 		s.beat("leaves", "a", func(q *kmsg.StreamsGroupHeartbeatRequest) { q.MemberEpoch = -1 })
+		s.delete("deleted")
 		made[i] = strings.Join(s.told, "\n")
 	}
 	equal(t, "story", made[0], made[1])
@@ -405,10 +406,10 @@ var streamsTools = []struct {
 }
 
 // TestStreamsGroupsToolPrintsWhatItPrintsOfApacheKafka compares what kafka-streams-groups
-// prints of a group on both brokers, line by line.
+// prints of a group on both brokers, line by line. No other streams group is on either.
 func TestStreamsGroupsToolPrintsWhatItPrintsOfApacheKafka(t *testing.T) {
 	var printed [2][]string
-	for i, address := range []string{broker(t).Address, apache(t).Address} {
+	for i, address := range []string{harness.StartBroker(t).Address, apache(t).Address} {
 		s := newStreamsStory(t, address, "streams-tool")
 		s.made(address)
 		s.beat("joins", "a")
