@@ -202,6 +202,24 @@ func (s *streamsStory) joinAsConsumer(what string) {
 	s.told = append(s.told, what+": "+codeName(p.ErrorCode))
 }
 
+// configs are settings of the group that are fine, or not; none is made.
+func (s *streamsStory) configs() {
+	s.t.Helper()
+	for _, set := range []string{
+		"streams.session.timeout.ms=45000", "streams.session.timeout.ms=44999", "streams.session.timeout.ms=60001",
+		"streams.heartbeat.interval.ms=5000", "streams.heartbeat.interval.ms=4999", "streams.heartbeat.interval.ms=15001",
+		"streams.num.standby.replicas=2", "streams.num.standby.replicas=3", "streams.num.standby.replicas=-1",
+		"streams.initial.rebalance.delay.ms=0", "streams.initial.rebalance.delay.ms=-1",
+		"streams.assignment.interval.ms=15000", "streams.assignment.interval.ms=15001", "streams.assignment.interval.ms=x",
+		"streams.no.such=1",
+	} {
+		key, value, _ := strings.Cut(set, "=")
+		q := alterRequest(s.group, kmsg.IncrementalAlterConfigOpSet, key, value)
+		q.Resources[0].ResourceType, q.ValidateOnly = kmsg.ConfigResourceTypeGroupConfig, true
+		s.told = append(s.told, set+": "+codeName(ask[*kmsg.IncrementalAlterConfigsResponse](s.t, s.c, 1, q).Resources[0].ErrorCode))
+	}
+}
+
 // refusals are requests that the group takes nothing from.
 func (s *streamsStory) refusals() {
 	s.t.Helper()
@@ -299,6 +317,8 @@ func (s *streamsStory) live(address string) {
 		s.commit("commit of "+m+" in a newer epoch", m, s.epoch["a"]+1)
 	}
 	s.commit("commit of an administrator", "", -1)
+	s.other("offsets are deleted in use", 0, offsetDeleteRequest(s.group, s.in, 1))
+	s.configs()
 	s.joinAsConsumer("a consumer joins")
 	s.delete("deleted in use")
 	describe := kmsg.NewPtrDescribeGroupsRequest()
@@ -318,6 +338,7 @@ func (s *streamsStory) live(address string) {
 	s.beat("the second leaves", "b", func(q *kmsg.StreamsGroupHeartbeatRequest) { q.MemberEpoch = -1 })
 	s.describe("empty")
 	s.commit("commit to an empty group", "", -1)
+	s.other("offsets are deleted", 0, offsetDeleteRequest(s.group, s.in, 1))
 	s.delete("deleted")
 	s.describe("deleted")
 	s.delete("deleted twice")

@@ -471,6 +471,21 @@ func TestStreamsCommitsAreFencedByMemberEpoch(t *testing.T) {
 		if got := l.answers[l.last].Response.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; got != c.want {
 			t.Errorf("commit of a %s: code %d, want %d", c.name, got, c.want)
 		}
+		if c.version < 9 {
+			continue // a commit in a transaction has no such rule
+		}
+		x := kmsg.NewPtrTxnOffsetCommitRequest()
+		x.Version, x.Group, x.MemberID, x.Generation, x.ProducerID = 3, "g", c.member, c.epoch, 1
+		x.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: c.topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Partition: c.partition, Offset: 5}}}}
+		want := c.want
+		if c.member == "" {
+			want = 0 // a producer that says nothing of a group
+		}
+		l.last++
+		l.take(l.g.CommitTransaction(l.now, l.last, x))
+		if got := l.answers[l.last].Response.(*kmsg.TxnOffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; got != want {
+			t.Errorf("commit in a transaction of a %s: code %d, want %d", c.name, got, want)
+		}
 	}
 	for _, c := range []struct {
 		member *string
