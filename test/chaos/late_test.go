@@ -113,7 +113,7 @@ func (l *late) run(t *testing.T, name string, shape load.Shape) *verify.History 
 		p.Inject(nil)
 	})
 	w3.StopProducing()
-	w3.Settled(txnTimeout + settleLimit)
+	w3.Settled(settleLimit())
 	n, codes, err := l.delivered()
 	t.Logf("%d late requests: %v (%v)", n, codes, err)
 	return finish(t, b, w3, 1)
@@ -347,7 +347,7 @@ func TestR17HijackedProducersAreFenced(t *testing.T) {
 				pause(time.Duration(rng.Int64N(int64(200 * time.Millisecond))))
 			}
 			l.StopProducing()
-			l.Settled(txnTimeout + settleLimit)
+			l.Settled(settleLimit())
 			h := l.Finish()
 			for _, f := range list {
 				acked, commits := ackedTo(h, f)

@@ -67,13 +67,26 @@ func startChild(t *testing.T, spec load.Spec) *harness.Process {
 const (
 	txnTimeout = 2 * time.Second
 	txnCheck   = 200 * time.Millisecond
-	// settleLimit is how long after a transaction's timeout readers may be held up (R16).
-	settleLimit = 10 * time.Second
-
 	// sessionTimeout is that of groups' members; those that stand or are cut off are thrown
 	// out, or not.
 	sessionTimeout = 2 * time.Second
 )
+
+// promised is what a row allows for, in runs that have the machine for themselves: a short
+// run may share it with others.
+func promised(limit time.Duration) time.Duration {
+	if os.Getenv(durationVariable) == "" {
+		return time.Minute
+	}
+	return limit
+}
+
+// settleLimit is how long transactions without a client may hold up readers (R16): their
+// timeout and ten seconds.
+func settleLimit() time.Duration { return promised(txnTimeout + 10*time.Second) }
+
+// rebalanceLimit is how long a group may take to settle after a fault (R21).
+const rebalanceLimit = 15 * time.Second
 
 // transactions, and what else coordinators do: a broker that is data leader, transaction coordinator and group
 // coordinator in one, with clients in this process and in another one, all by a proxy.
@@ -204,7 +217,7 @@ func (w *transactions) finish() *verify.History {
 	if w.child.Running() {
 		w.killChild()
 	}
-	w.load.Settled(txnTimeout + settleLimit)
+	w.load.Settled(settleLimit())
 	h := w.load.Finish()
 	h.Expect = &verify.Expect{Faults: w.planned, Before: acksBefore}
 	h.Incidents = append(h.Incidents, verify.Health("varve", w.broker.Output())...)
@@ -292,15 +305,6 @@ func TestR18CopiesAreExact(t *testing.T) {
 	}
 }
 
-// rebalanceLimit is how long a group may take to settle after a fault (R21). Where the
-// short run has a machine for itself it takes a second or two.
-func rebalanceLimit() time.Duration {
-	if os.Getenv(durationVariable) == "" {
-		return time.Minute
-	}
-	return 15 * time.Second
-}
-
 // TestR21GroupsUnderEveryFault puts members that come and go, some of them static, and
 // the coordinator under every fault: a group's offset is the one committed last (C9), a
 // partition has one owner in each generation and at each moment (C21), as members and as
@@ -320,7 +324,7 @@ func TestR21GroupsUnderEveryFault(t *testing.T) {
 			longest := time.Duration(0)
 			w.hurt(time.Second, someFaults, func() {
 				w.load.Wait(ackLimit, acksAfter)
-				longest = max(longest, w.load.Rebalanced(rebalanceLimit()))
+				longest = max(longest, w.load.Rebalanced(promised(rebalanceLimit)))
 			})
 			t.Logf("the longest rebalance took %v", longest)
 			h := w.finish()

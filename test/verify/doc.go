@@ -1,6 +1,6 @@
 // Package verify judges what clients saw and what a bucket holds. It shares no code
-// with the broker: a history is judged by its own rules (C1 to C14, C16 to C18 and C20 of
-// the reliability plan, the rows of one table), a bucket by the bytes of its objects.
+// with the broker: a history is judged by its own rules (C1 to C14, C16 to C18, C20 of the
+// reliability plan, and C21; the rows of one table), a bucket by the bytes of its objects.
 //
 // A history is a list of sends, each logged before it leaves and after it ended, of
 // reads, and of what else was done and seen: transactions, commits of groups, marks that
