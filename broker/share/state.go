@@ -81,6 +81,7 @@ type Batch struct {
 // many spans as there are records in flight, and one, however many are done between them.
 type State struct {
 	start, end int64
+	gone       int64 // the log start, as far as it is known: what lies below is nobody's
 	spans      []span
 }
 
@@ -182,6 +183,7 @@ func (s *State) advance() {
 
 // Raise moves the start up to the log start: what lies below is gone, whoever holds it.
 func (s *State) Raise(logStart int64) {
+	s.gone = max(s.gone, logStart)
 	if logStart <= s.start {
 		return
 	}
@@ -391,8 +393,8 @@ type edit struct {
 // are renewed last until deadline at once.
 //
 // It returns ErrRecordState where a record is not acquired, by another member, or being
-// changed already, and ErrRequest for acks out of order or beyond what was ever acquired.
-// What lies below the start is passed over.
+// changed or done already, and ErrRequest for acks out of order or beyond what was ever
+// acquired. What lies below the log start is passed over.
 func (s *State) Acknowledge(member string, acks []Ack, limit int16, deadline time.Time) (*Change, error) {
 	edits, err := s.edits(acks)
 	if err != nil {
@@ -429,7 +431,8 @@ func returned(deliveries, limit int16) RecordState {
 	return Available
 }
 
-// edits checks acks and makes runs of one type of them, without what lies below the start.
+// edits checks acks and makes runs of one type of them, without what lies below the log
+// start.
 func (s *State) edits(acks []Ack) ([]edit, error) {
 	var edits []edit
 	last := int64(-1) << 62
@@ -443,6 +446,8 @@ func (s *State) edits(acks []Ack) ([]edit, error) {
 			return nil, fmt.Errorf("%w: offset %d was never acquired", ErrRequest, a.Next-1)
 		case a.Next > s.end:
 			return nil, fmt.Errorf("%w: offset %d", ErrRecordState, a.Next-1)
+		case max(a.First, s.gone) < min(a.Next, s.start):
+			return nil, fmt.Errorf("%w: offset %d is done", ErrRecordState, max(a.First, s.gone))
 		}
 		last = a.Next
 		if len(a.Types) == 1 {

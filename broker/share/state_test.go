@@ -156,6 +156,7 @@ func TestLocksExpireAtTheirDeadline(t *testing.T) {
 func TestAcknowledgeAllOrNothing(t *testing.T) {
 	fresh := func() *State {
 		s, _ := Load(10, nil)
+		s.Raise(5)
 		s.Acquire(want("a", 10, 10), batches(10, 20))
 		s.Acquire(want("b", 20, 10), batches(20, 30))
 		return s
@@ -172,8 +173,9 @@ func TestAcknowledgeAllOrNothing(t *testing.T) {
 		"backwards":           {[]Ack{{15, 15, accept}}, ErrRequest},
 		"too few types":       {[]Ack{{10, 13, []AckType{Accept, Reject}}}, ErrRequest},
 		"none":                {[]Ack{{10, 13, nil}}, ErrRequest},
-		"below the start":     {[]Ack{{0, 5, accept}}, nil},
-		"over the start":      {[]Ack{{5, 12, accept}}, nil},
+		"below the start":     {[]Ack{{5, 8, accept}}, ErrRecordState},
+		"over the start":      {[]Ack{{5, 12, accept}}, ErrRecordState},
+		"below the log start": {[]Ack{{0, 5, accept}}, nil},
 		"one for each record": {[]Ack{{10, 13, []AckType{Accept, Release, Reject}}}, nil},
 	} {
 		s := fresh()
@@ -447,7 +449,7 @@ func (m *model) acknowledge(t *testing.T, r *rand.Rand, s *State, member string,
 	var acks []Ack
 	allowed := true
 	kinds := map[int64]AckType{}
-	for o := s.Start() + r.Int64N(5); o < s.End() && len(acks) < 4; {
+	for o := max(0, s.Start()-2+r.Int64N(6)); o < s.End() && len(acks) < 4; {
 		next := min(s.End(), o+1+r.Int64N(5))
 		a := Ack{First: o, Next: next}
 		for i := o; i < next; i++ {
