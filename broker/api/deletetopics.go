@@ -66,5 +66,6 @@ func (s *Server) deleteTopic(ctx context.Context, t *cluster.Topic) error {
 	// The topic is gone whether or not its committed offsets could be removed: what is
 	// left of them expires.
 	_, _ = s.Groups.DropTopic(t.Name)(ctx)
+	s.Shares.DropTopic(t.ID)
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())
 }

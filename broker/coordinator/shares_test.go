@@ -275,6 +275,9 @@ func TestColdSharePartitionsDoNotKeepTheLogLong(t *testing.T) {
 			}
 		}
 
+		c.DropTopic(group.TopicID{9})
+		mustShare(t, readShare(c, 1))
+		mustShare(t, initShare(t, c, 1, 2))
 		topics.gone = true
 		time.Sleep(2 * testCold)
 		c.Tick(time.Now())
@@ -286,6 +289,24 @@ func TestColdSharePartitionsDoNotKeepTheLogLong(t *testing.T) {
 		}
 		c.Unload(0)
 	})
+}
+
+func TestShareStateGoesWithItsTopic(t *testing.T) {
+	l := newMemoryLog()
+	for epoch := range int32(2) {
+		c := newTestShares(&shareTopics{})
+		loadShares(t, c, epoch+1, l)
+		if epoch == 0 {
+			mustShare(t, initShare(t, c, 0, 1))
+			mustShare(t, writeShare(c, 0, 7))
+			c.DropTopic(shareTopic.ID)
+		}
+		p, err := readShare(c, 0)(t.Context())
+		if code := codeOf(t, p, err); code != kerr.InvalidRequest.Code {
+			t.Errorf("state of a topic that was deleted: %v", kerr.ErrorForCode(code))
+		}
+		c.Unload(0)
+	}
 }
 
 // TestAShareGroupGetsItsPartitionsFromBothCoordinators: the group coordinator has the share

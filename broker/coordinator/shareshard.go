@@ -207,6 +207,25 @@ func (s *shareShard) tidy(now int64, topics group.Metadata) {
 	s.append(now, shares...)
 }
 
+// DropTopic deletes the state of a topic that is gone. Where that cannot be written the
+// next tidying does it.
+func (c *Shares) DropTopic(id group.TopicID) {
+	for _, s := range c.table.all() {
+		if s.enter() != 0 {
+			continue
+		}
+		now := s.now()
+		var shares []*share
+		for _, k := range s.sorted() {
+			if step := s.state(k).Delete(now, k); k.Topic == id && len(step.Records) > 0 {
+				shares = append(shares, s.share(k, step, func(int16) {}))
+			}
+		}
+		s.append(now, shares...)
+		s.mu.Unlock()
+	}
+}
+
 // sorted lists the share partitions in order, so that the log does not depend on a map's.
 func (s *shareShard) sorted() []sharestate.Key {
 	keys := make([]sharestate.Key, 0, len(s.partitions))

@@ -290,6 +290,10 @@ func TestFeatureLevelsAreHonoured(t *testing.T) {
 	has("finalized, to an older client", finalized, "transaction.version 2-2 ")
 	equal(t, "heartbeat", heartbeat(), "NONE")
 
+	equal(t, "share groups", shareHeartbeatCode(t, b.Address), "GROUP_ID_NOT_FOUND")
+	set("share.version", 0, 2)
+	equal(t, "share groups, switched off", shareHeartbeatCode(t, b.Address), "UNSUPPORTED_VERSION")
+	set("share.version", 1, 1)
 	set("group.version", 0, 2)
 	set("transaction.version", 1, 2)
 	for _, when := range []string{"set", "set, after a restart"} {

@@ -442,3 +442,12 @@ func TestShareRecordsAreReadByDumpLog(t *testing.T) {
 
 // uuidText is an id as Apache Kafka writes it.
 func uuidText(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// shareHeartbeatCode asks for a share group that is not there.
+func shareHeartbeatCode(t *testing.T, address string) string {
+	t.Helper()
+	coordinate(t, address, "no-share-group")
+	q := kmsg.NewPtrShareGroupHeartbeatRequest()
+	q.GroupID, q.MemberID, q.MemberEpoch = "no-share-group", "m", 1
+	return codeName(ask[*kmsg.ShareGroupHeartbeatResponse](t, dial(t, address), 1, q).ErrorCode)
+}
