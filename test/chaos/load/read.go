@@ -89,6 +89,9 @@ func (r *reader) pollIn(ctx context.Context, txn uint32) {
 	})
 	r.l.Recorder.Read(reads...)
 	f.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			return // there are no marks in an error, and the client makes some of its own
+		}
 		at := r.l.partition(p.Topic, p.Partition)
 		r.mark(verify.HighWatermark, at, p.HighWatermark)
 		r.mark(verify.LastStableOffset, at, p.LastStableOffset)
