@@ -21,6 +21,7 @@ var (
 	skipping   = regexp.MustCompile(`^\[(\w+) */ .*SKIPPING TEST: (.*)$`)
 	subPassed  = regexp.MustCompile(`^\[(\w+) */ [^]]*\] \[ (\w+):\d+.*: PASS \(`)
 	subSkipped = regexp.MustCompile(`^\[(\w+) */ [^]]*\] .*\[ (\w+):\d+.*: SKIP(?:PED)?:? ?(.*?) *\]?$`)
+	nextLine   = regexp.MustCompile(`\[\w+ */ +[\d.]+s\].*$`) // where a line has no end
 	failing    = regexp.MustCompile(`^### Test "(\w+)(?: \((\w+):[^"]*\))?" failed at (\S+) at .*: ###$`)
 )
 
@@ -43,7 +44,7 @@ func ReadLibrdkafka(output string) Run {
 			run.Merge(Run{m[1]: {Result: Passed}})
 		} else if m := skipping.FindStringSubmatch(line); m != nil {
 			if !strings.HasPrefix(m[2], filtered) {
-				run[m[1]] = Outcome{Skipped, m[2]}
+				run[m[1]] = Outcome{Skipped, strings.TrimSpace(nextLine.ReplaceAllString(m[2], ""))}
 			}
 		} else if m := subPassed.FindStringSubmatch(line); m != nil {
 			run.Merge(Run{m[1] + "/" + m[2]: {Result: Passed}})
