@@ -257,6 +257,9 @@ func (l *Load) copySome(ctx context.Context, s *kgo.GroupTransactSession, produc
 	})
 	end, cancel := context.WithTimeout(context.Background(), 3*txnTimeout)
 	defer cancel()
+	if err := s.Client().Flush(end); err != nil { // only then is it known whether a send has failed
+		return err
+	}
 	l.Recorder.Ending(ticket, verify.Commit)
 	committed, err := s.End(end, kgo.TransactionEndTry(!l.failed(txn)))
 	switch {
