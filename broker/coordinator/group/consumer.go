@@ -14,34 +14,20 @@ import (
 // Invariant: no partition is owned by two members; targetEpoch <= epoch; the epoch of a
 // member is at most targetEpoch.
 type consumerState struct {
-	epoch       int32 // of the group: counts changes of its subscriptions
-	hash        int64 // of the metadata of the topics subscribed to (KIP-1101)
-	targetEpoch int32 // the group epoch that target was made for
-	targetTime  int64 // when it was made, ms; 0: not known
-	members     map[string]*consumerMember
-	target      map[string]assignment // by member
-	regexes     map[string]*resolvedRegex
+	consumerRoster // its epoch counts changes of subscriptions
+	regexes        map[string]*resolvedRegex
 }
 
+type consumerRoster = roster[*consumerMember, assignment]
+
 func newConsumerState() *consumerState {
-	return &consumerState{members: map[string]*consumerMember{}, target: map[string]assignment{}, regexes: map[string]*resolvedRegex{}}
+	return &consumerState{consumerRoster: newRoster[*consumerMember, assignment](0), regexes: map[string]*resolvedRegex{}}
 }
 
 // clone is a copy whose maps may be changed.
 func (s *consumerState) clone() *consumerState {
-	c := *s
-	c.members, c.target, c.regexes = maps.Clone(s.members), maps.Clone(s.target), maps.Clone(s.regexes)
-	return &c
+	return &consumerState{consumerRoster: s.copied(), regexes: maps.Clone(s.regexes)}
 }
-
-// remove takes a member out.
-func (s *consumerState) remove(id string) {
-	delete(s.members, id)
-	delete(s.target, id)
-}
-
-// ids lists the members in order.
-func (s *consumerState) ids() []string { return slices.Sorted(maps.Keys(s.members)) }
 
 // memberState is how far a member is in reconciling what it owns with its target.
 //
@@ -138,8 +124,8 @@ type consumerMember struct {
 	revoking        ownership // must not be used, and is not known to be given up
 }
 
-// sameSubscription reports whether both would have the same ConsumerGroupMemberMetadata.
-func (m *consumerMember) sameSubscription(o *consumerMember) bool {
+// sameMetadata reports whether both would have the same ConsumerGroupMemberMetadata.
+func (m *consumerMember) sameMetadata(o *consumerMember) bool {
 	return equalString(m.instance, o.instance) && equalString(m.rack, o.rack) &&
 		m.clientID == o.clientID && m.clientHost == o.clientHost &&
 		slices.Equal(m.topics, o.topics) && m.regex == o.regex &&

@@ -45,7 +45,7 @@ func (g *Group) joinConsumer(now int64, t Ticket, c Client, fresh string, r *kms
 	next.classic = &classicPart{sessionTimeout: r.SessionTimeoutMillis, protocols: cloneProtocols(r.Protocols)}
 	resubscribed := joins || !slices.Equal(next.topics, m.topics) || m.regex != ""
 	joined := m
-	if joins || !next.sameSubscription(m) {
+	if joins || !next.sameMetadata(m) {
 		joined = &next
 		p.put(joined)
 	}

@@ -37,6 +37,8 @@ const (
 	keyRegex             = 16
 )
 
+var consumerKinds = rosterKinds{epoch: keyEpoch, member: keyMember, targetEpoch: keyTargetEpoch, target: keyTarget, current: keyCurrent}
+
 // stateKey is the key of a record of a consumer group, but for the group's id: name is
 // a member's or a pattern, where the kind has one.
 type stateKey struct {
@@ -76,6 +78,15 @@ func appendKeyString(p []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(p, uint16(len(s))), s...)
 }
 
+// open begins to read the value of a record.
+func (k stateKey) open(value []byte) (*reader, error) {
+	r := &reader{p: value, flexible: true}
+	if version := r.int16(); version != valueVersion && !r.bad {
+		return nil, fmt.Errorf("%w: version %d of a value of type %d, known is %d", ErrRecord, version, k.kind, valueVersion)
+	}
+	return r, nil
+}
+
 // value is what a state says under a key, nil: nothing.
 func (s *consumerState) value(k stateKey) []byte {
 	switch k.kind {
@@ -111,40 +122,9 @@ func changes(before, after *consumerState) []stateKey {
 		before.epoch, before.targetEpoch = -1, -1
 	}
 	if after == nil {
-		return goneKeys(before)
+		return before.goneKeys()
 	}
-	var keys []stateKey
-	for _, id := range before.ids() {
-		if after.members[id] == nil {
-			keys = append(keys, stateKey{keyCurrent, id}, stateKey{keyTarget, id}, stateKey{keyMember, id})
-		}
-	}
-	var current []stateKey
-	for _, id := range after.ids() {
-		old, m := before.members[id], after.members[id]
-		if old == m {
-			continue
-		}
-		if old == nil || !old.sameSubscription(m) {
-			keys = append(keys, stateKey{keyMember, id})
-		}
-		if old == nil || !old.sameCurrent(m) {
-			current = append(current, stateKey{keyCurrent, id})
-		}
-	}
-	keys = append(keys, regexChanges(before, after)...)
-	if before.epoch != after.epoch || before.hash != after.hash {
-		keys = append(keys, stateKey{kind: keyEpoch})
-	}
-	for _, id := range slices.Sorted(maps.Keys(after.target)) {
-		if old, ok := before.target[id]; !ok || !old.equal(after.target[id]) {
-			keys = append(keys, stateKey{keyTarget, id})
-		}
-	}
-	if before.targetEpoch != after.targetEpoch || before.targetTime != after.targetTime {
-		keys = append(keys, stateKey{kind: keyTargetEpoch})
-	}
-	return append(keys, current...)
+	return after.changes(&before.consumerRoster, consumerKinds, before.epoch != after.epoch || before.hash != after.hash, regexChanges(before, after)...)
 }
 
 func regexChanges(before, after *consumerState) (keys []stateKey) {
@@ -162,17 +142,11 @@ func regexChanges(before, after *consumerState) (keys []stateKey) {
 }
 
 // goneKeys are the keys of all records of a group, members before what they are in.
-func goneKeys(s *consumerState) (keys []stateKey) {
-	all := func(kind int16, names []string) {
-		for _, name := range names {
-			keys = append(keys, stateKey{kind, name})
-		}
+func (s *consumerState) goneKeys() []stateKey {
+	keys := s.consumerRoster.goneKeys(consumerKinds)
+	for _, pattern := range slices.Sorted(maps.Keys(s.regexes)) {
+		keys = append(keys, stateKey{keyRegex, pattern})
 	}
-	all(keyCurrent, s.ids())
-	all(keyTarget, slices.Sorted(maps.Keys(s.target)))
-	keys = append(keys, stateKey{kind: keyTargetEpoch})
-	all(keyMember, s.ids())
-	all(keyRegex, slices.Sorted(maps.Keys(s.regexes)))
 	return append(keys, stateKey{kind: keyEpoch})
 }
 
@@ -187,9 +161,6 @@ type nothing struct{}
 
 func (nothing) value(stateKey) []byte { return nil }
 func (nothing) has(string) bool       { return false }
-
-// has reports whether there is a member of that id.
-func (s *consumerState) has(member string) bool { return s.members[member] != nil }
 
 // recordsOf are those of the keys as the state has them; what it has not is removed.
 func recordsOf(s stored, now int64, group string, keys []stateKey) []batch.Record {
@@ -241,14 +212,6 @@ func (s *consumerState) epochValue() []byte {
 		hash = binary.BigEndian.AppendUint64(nil, uint64(s.hash))
 	}
 	return appendTags(appendInt32(newValue(), s.epoch), hash)
-}
-
-func (s *consumerState) targetEpochValue() []byte {
-	var at []byte
-	if s.targetTime != 0 {
-		at = binary.BigEndian.AppendUint64(nil, uint64(s.targetTime))
-	}
-	return appendTags(appendInt32(newValue(), s.targetEpoch), at)
 }
 
 func targetValue(a assignment) []byte {
@@ -332,9 +295,9 @@ func (s *consumerState) replay(k stateKey, value []byte) error {
 		s.forget(k)
 		return nil
 	}
-	r := &reader{p: value, flexible: true}
-	if version := r.int16(); version != valueVersion && !r.bad {
-		return fmt.Errorf("%w: version %d of a value of type %d, known is %d", ErrRecord, version, k.kind, valueVersion)
+	r, err := k.open(value)
+	if err != nil {
+		return err
 	}
 	switch k.kind {
 	case keyEpoch:

@@ -30,32 +30,32 @@ var kafkaRecords = []struct {
 	state      *consumerState
 	wire, body string
 }{
-	{"epoch", stateKey{kind: keyEpoch}, &consumerState{epoch: 7, hash: 0x1122334455667788}, "0003000167", "0000000000070100081122334455667788"},
-	{"epoch without hash", stateKey{kind: keyEpoch}, &consumerState{epoch: 7}, "0003000167", "00000000000700"},
+	{"epoch", stateKey{kind: keyEpoch}, &consumerState{consumerRoster: consumerRoster{epoch: 7, hash: 0x1122334455667788}}, "0003000167", "0000000000070100081122334455667788"},
+	{"epoch without hash", stateKey{kind: keyEpoch}, &consumerState{consumerRoster: consumerRoster{epoch: 7}}, "0003000167", "00000000000700"},
 	{
-		"member", stateKey{keyMember, "m"}, &consumerState{members: map[string]*consumerMember{"m": {
+		"member", stateKey{keyMember, "m"}, &consumerState{consumerRoster: consumerRoster{members: map[string]*consumerMember{"m": {
 			id: "m", instance: sptr("i"), rack: sptr("r"), clientID: "c", clientHost: "/h", topics: []string{"a", "b"}, regex: "x.*",
 			rebalanceTimeout: 300, assignor: sptr("range"),
 			classic: &classicPart{sessionTimeout: 45, protocols: []protocol{{"range", []byte{1, 2}}}},
-		}}},
+		}}}},
 		"000500016700016d", "0000026902720263032f68030261026204782e2a0000012c0672616e6765010011010000002d020672616e67650301020000",
 	},
 	{
-		"plain member", stateKey{keyMember, "m"}, &consumerState{members: map[string]*consumerMember{"m": {
+		"plain member", stateKey{keyMember, "m"}, &consumerState{consumerRoster: consumerRoster{members: map[string]*consumerMember{"m": {
 			id: "m", clientID: "c", clientHost: "/h", topics: []string{}, rebalanceTimeout: -1,
-		}}},
+		}}}},
 		"000500016700016d", "000000000263032f680101ffffffff0000",
 	},
-	{"target epoch", stateKey{kind: keyTargetEpoch}, &consumerState{targetEpoch: 7, targetTime: 1234567890123}, "0006000167", "0000000000070100080000011f71fb04cb"},
+	{"target epoch", stateKey{kind: keyTargetEpoch}, &consumerState{consumerRoster: consumerRoster{targetEpoch: 7, targetTime: 1234567890123}}, "0006000167", "0000000000070100080000011f71fb04cb"},
 	{
-		"target", stateKey{keyTarget, "m"}, &consumerState{target: map[string]assignment{"m": {someTopic: {0, 3}}}},
+		"target", stateKey{keyTarget, "m"}, &consumerState{consumerRoster: consumerRoster{target: map[string]assignment{"m": {someTopic: {0, 3}}}}},
 		"000700016700016d", "0000020102030405060708090a0b0c0d0e0f100300000000000000030000",
 	},
 	{
-		"current", stateKey{keyCurrent, "m"}, &consumerState{members: map[string]*consumerMember{"m": {
+		"current", stateKey{keyCurrent, "m"}, &consumerState{consumerRoster: consumerRoster{members: map[string]*consumerMember{"m": {
 			id: "m", epoch: 7, previous: 6, state: unrevokedPartitions,
 			assigned: ownership{someTopic: {{0, 7}, {3, 6}}}, revoking: ownership{someTopic: {{1, 5}}},
-		}}},
+		}}}},
 		"000800016700016d", "0000000000070000000601020102030405060708090a0b0c0d0e0f10030000000000000003010009030000000700000006020102030405060708090a0b0c0d0e0f100200000001010005020000000500",
 	},
 	{

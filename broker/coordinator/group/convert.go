@@ -187,7 +187,7 @@ func (g *Group) endModern(now int64, out *Output) {
 func (g *Group) modernKeys() []stateKey {
 	switch {
 	case g.consumer != nil:
-		return goneKeys(g.consumer.state)
+		return g.consumer.state.goneKeys()
 	case g.streams != nil:
 		return g.streams.state.goneKeys()
 	case g.share != nil:

@@ -36,14 +36,11 @@ func (l *Limits) shareSettings(groupID string) ShareSettings {
 // Invariant: targetEpoch <= epoch; the epoch of a member is at most targetEpoch; what is
 // assigned was initialized before.
 type shareState struct {
-	epoch       int32 // of the group: counts changes of its subscriptions
-	hash        int64 // of the metadata of the topics subscribed to (KIP-1101)
-	targetEpoch int32 // the group epoch that target was made for
-	targetTime  int64 // when it was made, ms; 0: not known
-	members     map[string]*shareMember
-	target      map[string]assignment // by member
-	partitions  *sharePartitions      // nil: none was ever initialized
+	shareRoster                  // its epoch counts changes of subscriptions
+	partitions  *sharePartitions // nil: none was ever initialized
 }
+
+type shareRoster = roster[*shareMember, assignment]
 
 // shareMember is a member of a share group. It is never changed in place.
 type shareMember struct {
@@ -74,24 +71,13 @@ type shareTopic struct {
 const firstShareEpoch = 1
 
 func newShareState() *shareState {
-	return &shareState{epoch: firstShareEpoch, targetEpoch: firstShareEpoch, members: map[string]*shareMember{}, target: map[string]assignment{}}
+	return &shareState{shareRoster: newRoster[*shareMember, assignment](firstShareEpoch)}
 }
 
 // clone is a copy whose maps may be changed.
 func (s *shareState) clone() *shareState {
-	c := *s
-	c.members, c.target = maps.Clone(s.members), maps.Clone(s.target)
-	return &c
+	return &shareState{shareRoster: s.copied(), partitions: s.partitions}
 }
-
-// remove takes a member out.
-func (s *shareState) remove(id string) {
-	delete(s.members, id)
-	delete(s.target, id)
-}
-
-// ids lists the members in order.
-func (s *shareState) ids() []string { return slices.Sorted(maps.Keys(s.members)) }
 
 // state is the name of the group's state in ShareGroupDescribe and ListGroups.
 func (s *shareState) state() string {
@@ -165,7 +151,7 @@ func (s *shareState) retarget(now int64, metadata Metadata) {
 	s.target, s.targetEpoch, s.targetTime = target, s.epoch, now
 }
 
-func (m *shareMember) sameSubscription(o *shareMember) bool {
+func (m *shareMember) sameMetadata(o *shareMember) bool {
 	return equalString(m.rack, o.rack) && m.clientID == o.clientID && m.clientHost == o.clientHost && slices.Equal(m.topics, o.topics)
 }
 

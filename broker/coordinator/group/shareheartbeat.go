@@ -90,7 +90,7 @@ func (g *Group) shareHeartbeat(now int64, a answer, c Client, r *kmsg.ShareGroup
 	joins := p.state.members[member.id] == nil
 	resubscribed := joins || !slices.Equal(next.topics, member.topics)
 	m := member
-	if joins || !next.sameSubscription(member) {
+	if joins || !next.sameMetadata(member) {
 		m = &next
 		p.edit().members[m.id] = m
 	}

@@ -28,11 +28,12 @@ const (
 	keySharePartitions  = 15
 )
 
+var shareKinds = rosterKinds{
+	epoch: keyShareEpoch, member: keyShareMember, targetEpoch: keyShareTargetEpoch, target: keyShareTarget, current: keyShareCurrent,
+}
+
 // share reports whether the record is of a share group.
 func (k stateKey) share() bool { return keyShareMember <= k.kind && k.kind <= keySharePartitions }
-
-// has reports whether there is a member of that id.
-func (s *shareState) has(member string) bool { return s.members[member] != nil }
 
 // value is what a state says under a key, nil: nothing.
 func (s *shareState) value(k stateKey) []byte {
@@ -86,40 +87,11 @@ func (p *sharePartitions) value() []byte {
 
 // shareChanges are the keys under which two states differ, in the order in which Kafka
 // replays them without complaint. nil is a group that is not there.
-func shareChanges(before, after *shareState) (keys []stateKey) {
+func shareChanges(before, after *shareState) []stateKey {
 	if before == nil {
 		before = newShareState()
 	}
-	for _, id := range before.ids() {
-		if after.members[id] == nil {
-			keys = append(keys, stateKey{keyShareCurrent, id}, stateKey{keyShareTarget, id}, stateKey{keyShareMember, id})
-		}
-	}
-	var current []stateKey
-	for _, id := range after.ids() {
-		old, m := before.members[id], after.members[id]
-		if old == m {
-			continue
-		}
-		if old == nil || !old.sameSubscription(m) {
-			keys = append(keys, stateKey{keyShareMember, id})
-		}
-		if old == nil || !old.sameCurrent(m) {
-			current = append(current, stateKey{keyShareCurrent, id})
-		}
-	}
-	if before.epoch != after.epoch || before.hash != after.hash {
-		keys = append(keys, stateKey{kind: keyShareEpoch})
-	}
-	for _, id := range slices.Sorted(maps.Keys(after.target)) {
-		if old, ok := before.target[id]; !ok || !old.equal(after.target[id]) {
-			keys = append(keys, stateKey{keyShareTarget, id})
-		}
-	}
-	if before.targetEpoch != after.targetEpoch || before.targetTime != after.targetTime {
-		keys = append(keys, stateKey{kind: keyShareTargetEpoch})
-	}
-	keys = append(keys, current...)
+	keys := after.changes(&before.shareRoster, shareKinds, before.epoch != after.epoch || before.hash != after.hash)
 	if !before.partitions.equal(after.partitions) {
 		keys = append(keys, stateKey{kind: keySharePartitions})
 	}
@@ -127,17 +99,8 @@ func shareChanges(before, after *shareState) (keys []stateKey) {
 }
 
 // goneKeys are the keys of all records of a group, members before what they are in.
-func (s *shareState) goneKeys() (keys []stateKey) {
-	all := func(kind int16, names []string) {
-		for _, name := range names {
-			keys = append(keys, stateKey{kind, name})
-		}
-	}
-	all(keyShareCurrent, s.ids())
-	all(keyShareTarget, slices.Sorted(maps.Keys(s.target)))
-	keys = append(keys, stateKey{kind: keyShareTargetEpoch})
-	all(keyShareMember, s.ids())
-	return append(keys, stateKey{kind: keySharePartitions}, stateKey{kind: keyShareEpoch})
+func (s *shareState) goneKeys() []stateKey {
+	return append(s.shareRoster.goneKeys(shareKinds), stateKey{kind: keySharePartitions}, stateKey{kind: keyShareEpoch})
 }
 
 // replay applies a record to a state that nobody else has yet. Records come in any order:
@@ -147,9 +110,9 @@ func (s *shareState) replay(k stateKey, value []byte) error {
 		s.forget(k)
 		return nil
 	}
-	r := &reader{p: value, flexible: true}
-	if version := r.int16(); version != valueVersion && !r.bad {
-		return fmt.Errorf("%w: version %d of a value of type %d, known is %d", ErrRecord, version, k.kind, valueVersion)
+	r, err := k.open(value)
+	if err != nil {
+		return err
 	}
 	switch k.kind {
 	case keyShareEpoch:

@@ -11,42 +11,28 @@ import (
 // Invariant: no active task is owned by two members, and no process has two copies of a
 // task; targetEpoch <= epoch; the epoch of a member is at most targetEpoch.
 type streamsState struct {
-	epoch       int32 // of the group: counts changes of its members, topology and topics
-	hash        int64 // of the metadata of the topology's topics (KIP-1101)
-	validated   int32 // epoch of the topology whose topics are all there, -1: none
-	configs     []keyValue
-	targetEpoch int32
-	targetTime  int64 // when target was made, ms; 0: not known
-	topology    *topology
-	members     map[string]*streamsMember
-	target      map[string]taskSet // by member
+	streamsRoster       // its epoch counts changes of members, topology and topics
+	validated     int32 // epoch of the topology whose topics are all there, -1: none
+	configs       []keyValue
+	topology      *topology
 }
+
+type streamsRoster = roster[*streamsMember, taskSet]
 
 // firstStreamsEpoch is the epoch of a group, and of its target, before anybody joins: the
 // first member raises the group's, and gets this one while its tasks are delayed.
 const firstStreamsEpoch = 1
 
 func newStreamsState() *streamsState {
-	return &streamsState{
-		epoch: firstStreamsEpoch, targetEpoch: firstStreamsEpoch, validated: -1,
-		members: map[string]*streamsMember{}, target: map[string]taskSet{},
-	}
+	return &streamsState{streamsRoster: newRoster[*streamsMember, taskSet](firstStreamsEpoch), validated: -1}
 }
 
 // clone is a copy whose maps may be changed.
 func (s *streamsState) clone() *streamsState {
 	c := *s
-	c.members, c.target = maps.Clone(s.members), maps.Clone(s.target)
+	c.streamsRoster = s.copied()
 	return &c
 }
-
-func (s *streamsState) remove(id string) {
-	delete(s.members, id)
-	delete(s.target, id)
-}
-
-// ids lists the members in order.
-func (s *streamsState) ids() []string { return slices.Sorted(maps.Keys(s.members)) }
 
 // state is the name of the group's state in StreamsGroupDescribe and ListGroups.
 func (s *streamsState) state() string {

@@ -39,13 +39,14 @@ const (
 	keyStreamsTopology    = 23
 )
 
+var streamsKinds = rosterKinds{
+	epoch: keyStreamsEpoch, member: keyStreamsMember, targetEpoch: keyStreamsTargetEpoch, target: keyStreamsTarget, current: keyStreamsCurrent,
+}
+
 // streams reports whether the record is of a group of the streams protocol.
 func (k stateKey) streams() bool {
 	return k.kind == keyStreamsEpoch || keyStreamsMember <= k.kind && k.kind <= keyStreamsTopology
 }
-
-// has reports whether there is a member of that id.
-func (s *streamsState) has(member string) bool { return s.members[member] != nil }
 
 // value is what a state says under a key, nil: nothing.
 func (s *streamsState) value(k stateKey) []byte {
@@ -53,11 +54,7 @@ func (s *streamsState) value(k stateKey) []byte {
 	case keyStreamsEpoch:
 		return s.epochValue()
 	case keyStreamsTargetEpoch:
-		var at []byte
-		if s.targetTime != 0 {
-			at = binary.BigEndian.AppendUint64(nil, uint64(s.targetTime))
-		}
-		return appendTags(appendInt32(newValue(), s.targetEpoch), at)
+		return s.targetEpochValue()
 	case keyStreamsTarget:
 		if t, ok := s.target[k.name]; ok {
 			p := appendTasks(newValue(), t.active, nil)
@@ -82,58 +79,21 @@ func (s *streamsState) value(k stateKey) []byte {
 
 // streamsChanges are the keys under which two states differ, in the order in which Kafka
 // replays them without complaint. nil is a group that is not there.
-func streamsChanges(before, after *streamsState) (keys []stateKey) {
+func streamsChanges(before, after *streamsState) []stateKey {
 	fresh := before == nil
 	if fresh {
 		before = newStreamsState()
 	}
-	for _, id := range before.ids() {
-		if after.members[id] == nil {
-			keys = append(keys, stateKey{keyStreamsCurrent, id}, stateKey{keyStreamsTarget, id}, stateKey{keyStreamsMember, id})
-		}
-	}
-	var current []stateKey
-	for _, id := range after.ids() {
-		old, m := before.members[id], after.members[id]
-		if old == m {
-			continue
-		}
-		if old == nil || !old.sameMetadata(m) {
-			keys = append(keys, stateKey{keyStreamsMember, id})
-		}
-		if old == nil || !old.sameCurrent(m) {
-			current = append(current, stateKey{keyStreamsCurrent, id})
-		}
-	}
+	var others []stateKey
 	if before.topology != after.topology {
-		keys = append(keys, stateKey{kind: keyStreamsTopology})
+		others = append(others, stateKey{kind: keyStreamsTopology})
 	}
-	if fresh || before.epoch != after.epoch {
-		keys = append(keys, stateKey{kind: keyStreamsEpoch})
-	}
-	for _, id := range slices.Sorted(maps.Keys(after.target)) {
-		if old, ok := before.target[id]; !ok || !old.equal(after.target[id]) {
-			keys = append(keys, stateKey{keyStreamsTarget, id})
-		}
-	}
-	if before.targetEpoch != after.targetEpoch || before.targetTime != after.targetTime {
-		keys = append(keys, stateKey{kind: keyStreamsTargetEpoch})
-	}
-	return append(keys, current...)
+	return after.changes(&before.streamsRoster, streamsKinds, fresh || before.epoch != after.epoch, others...)
 }
 
 // goneKeys are the keys of all records of a group, members before what they are in.
-func (s *streamsState) goneKeys() (keys []stateKey) {
-	all := func(kind int16, names []string) {
-		for _, name := range names {
-			keys = append(keys, stateKey{kind, name})
-		}
-	}
-	all(keyStreamsCurrent, s.ids())
-	all(keyStreamsTarget, slices.Sorted(maps.Keys(s.target)))
-	keys = append(keys, stateKey{kind: keyStreamsTargetEpoch})
-	all(keyStreamsMember, s.ids())
-	return append(keys, stateKey{kind: keyStreamsEpoch}, stateKey{kind: keyStreamsTopology})
+func (s *streamsState) goneKeys() []stateKey {
+	return append(s.streamsRoster.goneKeys(streamsKinds), stateKey{kind: keyStreamsEpoch}, stateKey{kind: keyStreamsTopology})
 }
 
 func (s *streamsState) epochValue() []byte {
@@ -260,9 +220,9 @@ func (s *streamsState) replay(k stateKey, value []byte) error {
 		s.forget(k)
 		return nil
 	}
-	r := &reader{p: value, flexible: true}
-	if version := r.int16(); version != valueVersion && !r.bad {
-		return fmt.Errorf("%w: version %d of a value of type %d, known is %d", ErrRecord, version, k.kind, valueVersion)
+	r, err := k.open(value)
+	if err != nil {
+		return err
 	}
 	var invalid error
 	switch k.kind {

@@ -16,34 +16,34 @@ var kafkaStreamsRecords = []struct {
 }{
 	{
 		"epoch", stateKey{kind: keyStreamsEpoch},
-		&streamsState{epoch: 7, hash: 0x1122334455667788, validated: 3, configs: []keyValue{{"num.standby.replicas", "1"}}},
+		&streamsState{streamsRoster: streamsRoster{epoch: 7, hash: 0x1122334455667788}, validated: 3, configs: []keyValue{{"num.standby.replicas", "1"}}},
 		"0011000167", "000000000007112233445566778802000400000003011902156e756d2e7374616e6462792e7265706c69636173023100",
 	},
-	{"bare epoch", stateKey{kind: keyStreamsEpoch}, &streamsState{epoch: 7, hash: 5, validated: -1}, "0011000167", "000000000007000000000000000500"},
+	{"bare epoch", stateKey{kind: keyStreamsEpoch}, &streamsState{streamsRoster: streamsRoster{epoch: 7, hash: 5}, validated: -1}, "0011000167", "000000000007000000000000000500"},
 	{
-		"member", stateKey{keyStreamsMember, "m"}, &streamsState{members: map[string]*streamsMember{"m": {
+		"member", stateKey{keyStreamsMember, "m"}, &streamsState{streamsRoster: streamsRoster{members: map[string]*streamsMember{"m": {
 			id: "m", instance: sptr("i"), rack: sptr("r"), clientID: "c", clientHost: "/h", rebalanceTimeout: 300,
 			topologyEpoch: 2, process: "p", endpoint: &endpoint{"e", 65000}, tags: []keyValue{{"k", "v"}},
-		}}},
+		}}}},
 		"001300016700016d", "0000026902720263032f680000012c000000020270010265fde80002026b02760000",
 	},
 	{
-		"plain member", stateKey{keyStreamsMember, "m"}, &streamsState{members: map[string]*streamsMember{"m": {
+		"plain member", stateKey{keyStreamsMember, "m"}, &streamsState{streamsRoster: streamsRoster{members: map[string]*streamsMember{"m": {
 			id: "m", clientID: "c", clientHost: "/h", rebalanceTimeout: -1, process: "p",
-		}}},
+		}}}},
 		"001300016700016d", "000000000263032f68ffffffff000000000270ff0100",
 	},
-	{"target epoch", stateKey{kind: keyStreamsTargetEpoch}, &streamsState{targetEpoch: 7, targetTime: 1234567890123}, "0014000167", "0000000000070100080000011f71fb04cb"},
+	{"target epoch", stateKey{kind: keyStreamsTargetEpoch}, &streamsState{streamsRoster: streamsRoster{targetEpoch: 7, targetTime: 1234567890123}}, "0014000167", "0000000000070100080000011f71fb04cb"},
 	{
-		"target", stateKey{keyStreamsTarget, "m"}, &streamsState{target: map[string]taskSet{"m": {active: tasks{"0": {0, 3}}, standby: tasks{"1": {1}}}}},
+		"target", stateKey{keyStreamsTarget, "m"}, &streamsState{streamsRoster: streamsRoster{target: map[string]taskSet{"m": {active: tasks{"0": {0, 3}}, standby: tasks{"1": {1}}}}}},
 		"001500016700016d", "0000020230030000000000000003000202310200000001000100",
 	},
 	{
-		"current", stateKey{keyStreamsCurrent, "m"}, &streamsState{members: map[string]*streamsMember{"m": {
+		"current", stateKey{keyStreamsCurrent, "m"}, &streamsState{streamsRoster: streamsRoster{members: map[string]*streamsMember{"m": {
 			id: "m", epoch: 7, previous: 6, state: streamsUnrevokedTasks,
 			assigned: holding{taskSet{active: tasks{"0": {0, 3}}, standby: tasks{"1": {1}}}, map[task]int32{{"0", 0}: 7, {"0", 3}: 6}},
 			revoking: holding{taskSet{active: tasks{"0": {1}}}, map[task]int32{{"0", 1}: 5}},
-		}}},
+		}}}},
 		"001600016700016d",
 		"00000000000700000006020202300300000000000000030100090300000007000000060202310200000001000102023002000000010100050200000005010100",
 	},
