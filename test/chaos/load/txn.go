@@ -344,8 +344,13 @@ func (l *Load) Settled(limit time.Duration) {
 			return err
 		}
 		ends.Each(func(end kadm.ListedOffset) {
-			if s, _ := stable.Lookup(end.Topic, end.Partition); err == nil && (s.Err != nil || s.Offset < end.Offset) {
-				err = fmt.Errorf("%s-%d: last stable offset %d, end %d (%v)", end.Topic, end.Partition, s.Offset, end.Offset, s.Err)
+			s, _ := stable.Lookup(end.Topic, end.Partition)
+			switch {
+			case err != nil:
+			case s.Err != nil:
+				err = fmt.Errorf("last stable offset of %s-%d: %w", end.Topic, end.Partition, s.Err)
+			case s.Offset < end.Offset:
+				err = fmt.Errorf("%s-%d: last stable offset %d, end %d", end.Topic, end.Partition, s.Offset, end.Offset)
 			}
 		})
 		return err
