@@ -278,7 +278,7 @@ func TestSurveyRefusesBeforeAnythingIsChanged(t *testing.T) {
 		{"a metadata log of a newer Kafka", append(healthy(), record(3, 9)), nil, "of version 9, this version of varve reads up to 2"},
 		{"a metadata log that is cut", append(healthy(), record(2, 0)[:3]), nil, "is cut short"},
 		{"a remote tier", append(healthy(), configRecord("t", "remote.storage.enable", "true")), nil, "Kafka's remote tier"},
-		{"a config that is not enforced", append(healthy(), configRecord("t", "compression.gzip.level", "9")), nil, "compression.gzip.level"},
+		{"a config that is not enforced", append(healthy(), configRecord("t", "unclean.leader.election.enable", "true")), nil, "unclean.leader.election.enable"},
 		{"a partition on another broker", append(healthy(), partitionRecord(1, 2, []int{3}, 1)), nil, "t-2 lies on other brokers"},
 		{"a replica out of sync", append(healthy(), partitionRecord(1, 1, []int{4}, 3)), nil, "was not in sync here"},
 		{"another topic of the same name", nil, func(m *vfs.Mem) {
