@@ -34,6 +34,9 @@ func TestWatchSurvivesCompaction(t *testing.T) {
 	if err := a.DeleteTopic(t.Context(), gone.ID); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.SetQuota(t.Context(), QuotaEntity{"user": nil}, nil, map[string]float64{"request_percentage": 1}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := a.client.Compact(t.Context(), a.Image().Revision()); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +49,7 @@ func TestWatchSurvivesCompaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := describe(d); got != "changed [new] deleted [gone]" {
+	if got := describe(d); got != "changed [new] deleted [gone] quotas" {
 		t.Errorf("after compaction: %s", got)
 	}
 	if now, _ := b.Image().Topic("kept"); now != kept {
