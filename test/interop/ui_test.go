@@ -28,6 +28,12 @@ import (
 // mode (Maven Central, on Java's Admin client) is one for browsers: what serves its
 // screens is called by testdata/QuarkusUI.java.
 
+// underUIs are the addresses of a varve and of an Apache Kafka with few topics: a UI asks
+// for the numbers of each that there is before it shows one.
+var underUIs = shared(func(t testing.TB) *[]string {
+	return &[]string{harness.StartBroker(t, "group.initial.rebalance.delay.ms=0").Address, harness.StartKafka(t).Address}
+})
+
 // shownStep is a step of the work, and what the UI shows then.
 type shownStep struct {
 	what  string
@@ -82,7 +88,7 @@ func shows(t *testing.T, steps []shownStep, what, want string) {
 // reason, and each of them does somewhere.
 func showsTheSame(t *testing.T, prefix string, partitions int32, known map[string]string, command ...string) []shownStep {
 	t.Helper()
-	addresses := []string{broker(t).Address, apache(t).Address}
+	addresses := *underUIs(t)
 	outputs, failures := make([]string, 2), make([]error, 2)
 	env := harness.NeedCommand(t, "env")
 	var wait sync.WaitGroup

@@ -23,18 +23,20 @@ async function produce () {
 async function consume () {
   const c = kafka.consumer({ kafkaJS: { groupId: name, fromBeginning: true, autoCommit: false } })
   let left = topics.reduce((n, [, count]) => n + Number(count), 0)
+  const next = new Map() // by partition: a commit without offsets may miss the last record
   await c.connect()
   await c.subscribe({ topics: topics.map(t => t[0]) })
   await new Promise((resolve, reject) => {
     setTimeout(() => reject(new Error(`${left} left`)), 60000).unref()
     c.run({
-      eachMessage: async ({ topic, message: m }) => {
+      eachMessage: async ({ topic, partition, message: m }) => {
+        next.set(`${topic}-${partition}`, { topic, partition, offset: String(Number(m.offset) + 1) })
         console.log([topic, m.key, m.headers.client, m.value].join('|'))
         if (--left === 0) resolve()
       }
     }).catch(reject)
   })
-  await c.commitOffsets()
+  await c.commitOffsets([...next.values()])
   await c.disconnect()
 }
 
