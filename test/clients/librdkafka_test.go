@@ -29,6 +29,10 @@ const longest = "0113"
 // atOnce is how many processes run at one broker at a time. The tests mostly wait.
 const atOnce = 4
 
+// delay is Kafka's default: tests that start several members at once expect them to be in
+// the first rebalance together.
+const delay = "group.initial.rebalance.delay.ms=3000"
+
 // librdkafka is librdkafka's test suite, built, with what its tests ask for.
 type librdkafka struct {
 	dir      string // of its tests
@@ -40,7 +44,7 @@ type librdkafka struct {
 // TestLibrdkafka runs those of librdkafka's tests that need a broker.
 func TestLibrdkafka(t *testing.T) {
 	l := newLibrdkafka(t)
-	kafka, varve := both(t, l.suite())
+	kafka, varve := both(t, l.suite(), delay)
 	judge(t, l.compare("librdkafka", kafka, varve))
 }
 
@@ -48,7 +52,7 @@ func TestLibrdkafka(t *testing.T) {
 func TestLibrdkafkaConsumerProtocol(t *testing.T) {
 	l := newLibrdkafka(t)
 	l.protocol = "consumer"
-	kafka, varve := both(t, l.suite())
+	kafka, varve := both(t, l.suite(), delay)
 	judge(t, l.compare("librdkafka, group.protocol=consumer", kafka, varve))
 }
 
@@ -56,7 +60,7 @@ func TestLibrdkafkaConsumerProtocol(t *testing.T) {
 func TestLibrdkafkaWithoutAutoCreation(t *testing.T) {
 	l := newLibrdkafka(t)
 	l.scenario = "noautocreate"
-	kafka, varve := both(t, l.suite(), "auto.create.topics.enable=false")
+	kafka, varve := both(t, l.suite(), delay, "auto.create.topics.enable=false")
 	judge(t, Compare("librdkafka, auto.create.topics.enable=false", kafka, varve, nil))
 }
 
