@@ -67,6 +67,12 @@ func (r *reader) poll(ctx context.Context) { r.pollIn(ctx, 0) }
 // pollIn is poll within a transaction.
 func (r *reader) pollIn(ctx context.Context, txn uint32) {
 	f := r.client.PollFetches(ctx)
+	// Errors first: they are about what was given before.
+	f.EachError(func(topic string, partition int32, err error) {
+		if ctx.Err() == nil && lasting(err, r.next[r.l.partition(topic, partition)]) {
+			r.l.wrong("session %d, %s-%d: %w", r.session, topic, partition, err)
+		}
+	})
 	var reads []verify.Read
 	f.EachRecord(func(k *kgo.Record) {
 		p := r.l.partition(k.Topic, k.Partition)
@@ -81,11 +87,6 @@ func (r *reader) pollIn(ctx context.Context, txn uint32) {
 		}
 		r.next[p] = k.Offset + 1
 		reads = append(reads, verify.Read{Value: value, Session: r.session, Partition: p, Offset: k.Offset, Txn: txn})
-	})
-	f.EachError(func(topic string, partition int32, err error) {
-		if ctx.Err() == nil && lasting(err) {
-			r.l.wrong("session %d, %s-%d: %w", r.session, topic, partition, err)
-		}
 	})
 	r.l.Recorder.Read(reads...)
 	f.EachPartition(func(p kgo.FetchTopicPartition) {
@@ -110,11 +111,17 @@ func (r *reader) mark(kind verify.MarkKind, partition int32, value int64) {
 	r.l.Recorder.Mark(m)
 }
 
-// lasting tells whether an error of a fetch does not pass while a broker is mistreated.
-func lasting(err error) bool {
+// lasting tells whether an error of a fetch does not pass while a broker is mistreated;
+// next is one past what the partition's reader was given.
+//
+// A client that was sent back over what it had given to nobody has lost nothing: kgo's
+// position passes aborted records, the epoch it remembers beside it does not. Where an
+// epoch begins with them, the position lies above the end of the epoch, as if the log
+// had been truncated; the client goes back to that end and reads them again.
+func lasting(err error, next int64) bool {
 	var lost *kgo.ErrDataLoss
 	if errors.As(err, &lost) {
-		return true
+		return lost.ResetTo < next
 	}
 	var e *kerr.Error
 	return errors.As(err, &e) && !e.Retriable
