@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kbin"
 
 	"github.com/varvelog/varve/broker/wire"
+	"github.com/varvelog/varve/segment"
 )
 
 // encodeFetch encodes a Fetch response as byte chunks and file regions: record bytes
@@ -26,7 +27,7 @@ func encodeFetch(c *call, session int32, parts []*fetchPart, results []fetched) 
 	*e.buffer = b
 	return &wire.Response{
 		Flexible: e.flexible,
-		Chunks:   e.chunks(b),
+		Chunks:   interleave(b, e.cuts),
 		Release: func() {
 			for i := range results {
 				results[i].Records.Release()
@@ -63,8 +64,8 @@ type fetchEncoder struct {
 
 // cut is where in the encoded bytes the records of one partition belong.
 type cut struct {
-	at     int
-	result *fetched
+	at      int
+	regions []segment.Region
 }
 
 func (e *fetchEncoder) topic(b []byte, parts []*fetchPart, results []fetched) []byte {
@@ -101,7 +102,7 @@ func (e *fetchEncoder) partition(b []byte, part *fetchPart, r *fetched) []byte {
 	}
 	b = e.bytesLen(b, int(r.Records.Size))
 	if r.Records.Size > 0 {
-		e.cuts = append(e.cuts, cut{len(b), r})
+		e.cuts = append(e.cuts, cut{len(b), r.Records.Regions})
 	}
 	return e.partitionTags(b, r)
 }
@@ -156,14 +157,14 @@ func (e *fetchEncoder) bytesLen(b []byte, n int) []byte {
 	return kbin.AppendInt32(b, int32(n))
 }
 
-// chunks interleaves the encoded bytes with the file regions at the cuts.
-func (e *fetchEncoder) chunks(b []byte) []wire.Chunk {
-	chunks := make([]wire.Chunk, 0, 2*len(e.cuts)+1)
+// interleave is the encoded bytes with the file regions at the cuts.
+func interleave(b []byte, cuts []cut) []wire.Chunk {
+	chunks := make([]wire.Chunk, 0, 2*len(cuts)+1)
 	from := 0
-	for _, c := range e.cuts {
+	for _, c := range cuts {
 		chunks = append(chunks, wire.Chunk{Bytes: b[from:c.at]})
 		from = c.at
-		for _, r := range c.result.Records.Regions {
+		for _, r := range c.regions {
 			chunks = append(chunks, wire.Chunk{File: r.File, Position: r.Position, Size: r.Size})
 		}
 	}

@@ -32,7 +32,7 @@ func encodeShareFetch(c *call, lock time.Duration, parts []*sharePart) *wire.Res
 	*e.buffer = b
 	return &wire.Response{
 		Flexible: true,
-		Chunks:   e.chunks(b),
+		Chunks:   interleave(b, e.cuts),
 		Release: func() {
 			for _, p := range parts {
 				p.taken.Records.Release()
@@ -45,13 +45,7 @@ func encodeShareFetch(c *call, lock time.Duration, parts []*sharePart) *wire.Res
 // shareEncoder appends the response's bytes and remembers where file regions go.
 type shareEncoder struct {
 	buffer *[]byte
-	cuts   []shareCut
-}
-
-// shareCut is where in the encoded bytes the records of one partition belong.
-type shareCut struct {
-	at   int
-	part *sharePart
+	cuts   []cut
 }
 
 // sharesByTopic cuts parts, as they come, into runs of one topic.
@@ -80,7 +74,7 @@ func (e *shareEncoder) partition(b []byte, p *sharePart) []byte {
 	b = noTags(b)
 	b = kbin.AppendUvarint(b, uint32(p.taken.Records.Size)+1)
 	if p.taken.Records.Size > 0 {
-		e.cuts = append(e.cuts, shareCut{len(b), p})
+		e.cuts = append(e.cuts, cut{len(b), p.taken.Records.Regions})
 	}
 	b = kbin.AppendCompactArrayLen(b, len(p.taken.Acquired))
 	for _, r := range p.taken.Acquired {
@@ -90,18 +84,4 @@ func (e *shareEncoder) partition(b []byte, p *sharePart) []byte {
 		b = noTags(b)
 	}
 	return noTags(b)
-}
-
-// chunks interleaves the encoded bytes with the file regions at the cuts.
-func (e *shareEncoder) chunks(b []byte) []wire.Chunk {
-	chunks := make([]wire.Chunk, 0, 2*len(e.cuts)+1)
-	from := 0
-	for _, c := range e.cuts {
-		chunks = append(chunks, wire.Chunk{Bytes: b[from:c.at]})
-		from = c.at
-		for _, r := range c.part.taken.Records.Regions {
-			chunks = append(chunks, wire.Chunk{File: r.File, Position: r.Position, Size: r.Size})
-		}
-	}
-	return append(chunks, wire.Chunk{Bytes: b[from:]})
 }

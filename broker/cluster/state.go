@@ -156,9 +156,9 @@ func (s *state) put(kv *mvccpb.KeyValue) error {
 	case configsRoot:
 		return s.putConfigs(key, rest, kv)
 	case groupsRoot:
-		return s.putGroup(key, rest, kv)
+		return putOverrides(s.groups, &s.touchedGroups, key, rest, kv)
 	case metricsRoot:
-		return s.putMetrics(key, rest, kv)
+		return putOverrides(s.metrics, &s.touchedMetrics, key, rest, kv)
 	case quotasRoot:
 		return s.putQuota(key, rest, kv)
 	case scramRoot:
@@ -276,23 +276,13 @@ func (s *state) putConfigs(key, rest string, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
-func (s *state) putGroup(key, group string, kv *mvccpb.KeyValue) error {
+// putOverrides enters the configs of what is known by a name: a group, a subscription.
+func putOverrides(all map[string]map[string]string, touched *bool, key, name string, kv *mvccpb.KeyValue) error {
 	var r map[string]string
 	if err := decode(key, kv.Value, &r); err != nil {
 		return err
 	}
-	s.groups[group] = r
-	s.touchedGroups = true
-	return nil
-}
-
-func (s *state) putMetrics(key, name string, kv *mvccpb.KeyValue) error {
-	var r map[string]string
-	if err := decode(key, kv.Value, &r); err != nil {
-		return err
-	}
-	s.metrics[name] = r
-	s.touchedMetrics = true
+	all[name], *touched = r, true
 	return nil
 }
 

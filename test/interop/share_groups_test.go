@@ -317,6 +317,12 @@ func TestShareGroupAnswersEqualApacheKafkas(t *testing.T) {
 		s.live()
 		told[i] = s.told
 	}
+	sameStory(t, told)
+}
+
+// sameStory compares what was told of varve and of Apache Kafka, answer by answer.
+func sameStory(t *testing.T, told [2][]string) {
+	t.Helper()
 	equal(t, "answers", len(told[0]), len(told[1]))
 	for i := range min(len(told[0]), len(told[1])) {
 		if got, want := told[0][i], told[1][i]; got != want {

@@ -353,12 +353,7 @@ func TestStreamsGroupAnswersEqualApacheKafkas(t *testing.T) {
 		s.live(address)
 		told[i] = s.told
 	}
-	equal(t, "answers", len(told[0]), len(told[1]))
-	for i := range min(len(told[0]), len(told[1])) {
-		if got, want := told[0][i], told[1][i]; got != want {
-			t.Errorf("varve: %s\nKafka: %s", got, want)
-		}
-	}
+	sameStory(t, told)
 }
 
 // TestStreamsGroupsGetTheirInternalTopics: both brokers make the topics that a topology

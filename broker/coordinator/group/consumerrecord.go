@@ -87,6 +87,11 @@ func (k stateKey) open(value []byte) (*reader, error) {
 	return r, nil
 }
 
+// cutShort is the error of a value that ends too early.
+func (k stateKey) cutShort(value []byte) error {
+	return fmt.Errorf("%w: value of type %d and %d bytes is cut short", ErrRecord, k.kind, len(value))
+}
+
 // value is what a state says under a key, nil: nothing.
 func (s *consumerState) value(k stateKey) []byte {
 	switch k.kind {
@@ -318,7 +323,7 @@ func (s *consumerState) replay(k stateKey, value []byte) error {
 		s.regexes[k.name] = x
 	}
 	if r.bad {
-		return fmt.Errorf("%w: value of type %d and %d bytes is cut short", ErrRecord, k.kind, len(value))
+		return k.cutShort(value)
 	}
 	return nil
 }

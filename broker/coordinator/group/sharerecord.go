@@ -2,7 +2,6 @@ package group
 
 import (
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 )
@@ -137,7 +136,7 @@ func (s *shareState) replay(k stateKey, value []byte) error {
 		m.assigned = readTarget(r)
 	}
 	if r.bad {
-		return fmt.Errorf("%w: value of type %d and %d bytes is cut short", ErrRecord, k.kind, len(value))
+		return k.cutShort(value)
 	}
 	return nil
 }

@@ -247,7 +247,7 @@ func (s *streamsState) replay(k stateKey, value []byte) error {
 	}
 	switch {
 	case r.bad:
-		return fmt.Errorf("%w: value of type %d and %d bytes is cut short", ErrRecord, k.kind, len(value))
+		return k.cutShort(value)
 	case invalid != nil:
 		return fmt.Errorf("%w: value of type %d: %w", ErrRecord, k.kind, invalid)
 	}
