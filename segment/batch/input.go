@@ -32,10 +32,14 @@ type input struct {
 // open begins the records of b. At most limit bytes will be decompressed; limit does
 // not bind uncompressed records. The caller must close in, even after an error.
 func (in *input) open(b Batch, limit int64) error {
-	records := []byte(b[HeaderSize:])
-	in.codec = b.Codec()
+	return in.begin(b.Codec(), b[HeaderSize:], limit)
+}
+
+// begin is open for bytes that a codec has compressed, whatever they are.
+func (in *input) begin(c Codec, src []byte, limit int64) error {
+	in.codec = c
 	if in.codec == None {
-		in.buf, in.w = records, len(records)
+		in.buf, in.w = src, len(src)
 		return nil
 	}
 	if in.codec > Zstd {
@@ -45,7 +49,7 @@ func (in *input) open(b Batch, limit int64) error {
 	in.src = decompressors[in.codec].Get().(decompressor)
 	in.pooled = buffers.Get().(*[bufferSize]byte)
 	in.buf = in.pooled[:]
-	if err := in.src.reset(records, in.left); err != nil {
+	if err := in.src.reset(src, in.left); err != nil {
 		return in.explain(err)
 	}
 	return nil

@@ -41,21 +41,32 @@ func Recompress(b Batch, c Codec, level int, limit int64) (Batch, error) {
 // decompress returns the records of a batch as they lie in one that is not compressed:
 // those of such a batch where they are.
 func decompress(b Batch, limit int64) ([]byte, error) {
-	if b.Codec() == None {
-		return b[HeaderSize:], nil
+	return Decompress(b.Codec(), b[HeaderSize:], limit)
+}
+
+// Decompress returns what c has compressed into src, in memory of its own, and src itself
+// where c is None. What requests carry beside batches (KIP-714) is compressed as records
+// are. No more is allocated than what truly came out, at most limit bytes, and twice that
+// while it grows.
+//
+// It returns ErrTooLarge beyond the limit, ErrInvalid for what c has not compressed, and
+// ErrCompression for a codec that does not exist.
+func Decompress(c Codec, src []byte, limit int64) ([]byte, error) {
+	if c == None {
+		return src, nil
 	}
 	var in input
 	defer in.close()
-	if err := in.open(b, limit); err != nil {
+	if err := in.begin(c, src, limit); err != nil {
 		return nil, err
 	}
-	var records []byte
+	var out []byte
 	for in.fill(1) {
-		records = append(records, in.buf[in.r:in.w]...)
+		out = append(out, in.buf[in.r:in.w]...)
 		in.r = in.w
 	}
 	if in.failed() {
 		return nil, in.err
 	}
-	return records, nil
+	return out, nil
 }

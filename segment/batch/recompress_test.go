@@ -131,3 +131,33 @@ func TestRecompressAtEveryLevel(t *testing.T) {
 		}
 	}
 }
+
+// TestDecompressReadsWhatIsNotABatch: bytes of any kind that a codec has compressed (KIP-714).
+func TestDecompressReadsWhatIsNotABatch(t *testing.T) {
+	want := bytes.Repeat([]byte("client metrics "), bufferSize/10)
+	size := int64(len(want))
+	for c := None; c <= Zstd; c++ {
+		src := want
+		if c != None {
+			var err error
+			if src, err = compress(nil, c, UsualLevel, want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := Decompress(c, src, size); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes of %d, %v", c, len(got), size, err)
+		}
+		if c == None {
+			continue
+		}
+		if _, err := Decompress(c, src, size-1); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s, one byte too many: %v", c, err)
+		}
+		if _, err := Decompress(c, src[:len(src)/2], size); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s, half of it: %v", c, err)
+		}
+	}
+	if _, err := Decompress(Zstd+1, want, size); !errors.Is(err, ErrCompression) {
+		t.Errorf("a codec that does not exist: %v", err)
+	}
+}
