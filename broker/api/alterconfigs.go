@@ -81,7 +81,13 @@ func (s *Server) alterConfigs(ctx context.Context, _ *call, q *kmsg.AlterConfigs
 		r := resource{from.ResourceType, from.ResourceName}
 		err := twice[r]
 		if err == nil {
-			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) { return s.replacement(old, from.Configs) })
+			err = s.alter(ctx, r, q.ValidateOnly, func(old map[string]string) (map[string]string, error) {
+				next, err := s.replacement(old, from.Configs)
+				if err == nil && r.kind == kmsg.ConfigResourceTypeBroker {
+					err = config.KnownToBrokers(next)
+				}
+				return next, err
+			})
 		}
 		to := kmsg.NewAlterConfigsResponseResource()
 		to.ResourceType, to.ResourceName, to.ErrorCode, to.ErrorMessage = from.ResourceType, from.ResourceName, code(err), text(err)
@@ -238,8 +244,11 @@ func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool
 	if id == cluster.DefaultConfigs {
 		all, one = configs, image.BrokerConfigs(s.NodeID)
 	}
-	if _, err := s.Config().WithDynamic(all, one); err != nil || validateOnly {
-		return err
+	if _, err := s.Config().WithDynamic(all, one); err != nil {
+		return refuse(kerr.InvalidRequest, err.Error()) // Kafka's code for configs of brokers; those of topics are INVALID_CONFIG
+	}
+	if validateOnly {
+		return nil
 	}
 	if err := s.Store.SetBrokerConfigs(ctx, id, old, configs); err != nil {
 		return err

@@ -27,7 +27,7 @@ type Op struct {
 // AlterTopic returns overrides with ops applied in order; overrides stays as it is. The
 // values are not checked against ranges: TopicConfig does that with the result.
 func (b *Broker) AlterTopic(overrides map[string]string, ops []Op) (map[string]string, error) {
-	next, err := alter(table().topicByName, true, overrides, ops)
+	next, err := alter(among(table().topicByName), true, overrides, ops)
 	if err != nil || slices.ContainsFunc(ops, func(o Op) bool { return o.Name == "remote.storage.enable" }) {
 		return next, err
 	}
@@ -37,10 +37,26 @@ func (b *Broker) AlterTopic(overrides map[string]string, ops []Op) (map[string]s
 // AlterBroker is AlterTopic for the dynamic settings of brokers; WithDynamic checks the
 // result.
 func AlterBroker(current map[string]string, ops []Op) (map[string]string, error) {
-	return alter(table().brokerByName, false, current, ops)
+	return alter(brokerKey, false, current, ops)
 }
 
-func alter(known map[string]*Key, topic bool, current map[string]string, ops []Op) (map[string]string, error) {
+// KnownToBrokers refuses names that no setting of brokers has.
+func KnownToBrokers(configs map[string]string) error {
+	var f faults
+	for _, name := range sortedKeys(configs) {
+		if brokerKey(name) == nil {
+			f.add(name, "", "%s", unknown(name, false))
+		}
+	}
+	return f.err()
+}
+
+// among looks a key up by its name, nil if there is none.
+func among(keys map[string]*Key) func(name string) *Key {
+	return func(name string) *Key { return keys[name] }
+}
+
+func alter(known func(name string) *Key, topic bool, current map[string]string, ops []Op) (map[string]string, error) {
 	var f faults
 	result := maps.Clone(current)
 	if result == nil {
@@ -53,7 +69,7 @@ func alter(known map[string]*Key, topic bool, current map[string]string, ops []O
 			continue
 		}
 		seen[op.Name] = true
-		k := known[op.Name]
+		k := known(op.Name)
 		switch {
 		case op.Type == Delete: // also of what a later version knew
 			delete(result, op.Name)

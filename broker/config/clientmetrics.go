@@ -38,7 +38,7 @@ func AlterClientMetrics(current map[string]string, ops []Op) (map[string]string,
 	for i := range clientMetricsKeys {
 		known[clientMetricsKeys[i].Name] = &clientMetricsKeys[i]
 	}
-	return alter(known, false, current, ops)
+	return alter(among(known), false, current, ops)
 }
 
 // PushIntervalError says that interval.ms is out of range, for which the protocol has

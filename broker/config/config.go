@@ -8,8 +8,10 @@
 // function is from values to values.
 //
 // What always holds: a setting that Varve does not enforce is refused, never silently
-// kept, but for the few that stand in Kafka's own example files and have nothing to
-// set here; those are accepted and named in a notice. All faults are reported at once.
+// kept, but for two kinds. The few that stand in Kafka's own example files and have
+// nothing to set here are accepted and named in a notice. Settings of logins and TLS may
+// be altered on a running broker, as on an Apache Kafka that has neither and acts on them
+// no more than this; in a file they are refused. All faults are reported at once.
 package config
 
 import (

@@ -57,7 +57,7 @@ func (b *Broker) DescribeTopic(overrides map[string]string) []Entry {
 			value = override
 			e.Synonyms = append(e.Synonyms, EntrySynonym{Name: k.Name, Value: k.shown(override), Source: DynamicTopicConfig})
 		}
-		e.Value = k.shown(value)
+		e.Value = k.shown(k.rendered(value))
 		e.Synonyms = append(e.Synonyms, b.values.synonyms(k.Synonyms)...)
 		e.finish()
 		entries = append(entries, e)
@@ -72,7 +72,8 @@ func (b *Broker) asNew(name, override string) bool {
 	return name == "remote.storage.enable" && override == strconv.FormatBool(b.TieringDefault)
 }
 
-// Describe tells every setting of the broker, in the order of the table.
+// Describe tells every setting of the broker, in the order of the table, then those that
+// were altered for single listeners.
 func (b *Broker) Describe() []Entry {
 	keys := table().broker
 	entries := make([]Entry, 0, len(keys))
@@ -80,12 +81,22 @@ func (b *Broker) Describe() []Entry {
 		k := &keys[i]
 		e := Entry{Name: k.Name, Type: k.Type, Doc: k.Doc, Sensitive: k.Sensitive, ReadOnly: !k.Dynamic}
 		if value, set := b.values.get(k.Name); set || !k.NoDefault {
-			e.Value = k.shown(value)
+			e.Value = k.shown(k.rendered(value))
 		}
 		if k.Name == "node.id" || k.Name == "broker.id" { // whichever was set
 			e.Value = k.shown(strconv.Itoa(int(b.NodeID)))
 		}
 		e.Synonyms = b.values.synonyms(brokerSynonyms(k.Name))
+		e.finish()
+		entries = append(entries, e)
+	}
+	for _, name := range sortedKeys(b.values.dynamicBroker) {
+		if _, _, ok := ofListener(name); !ok {
+			continue
+		}
+		k := brokerKey(name)
+		e := Entry{Name: name, Value: k.shown(k.rendered(b.values.dynamicBroker[name])), ReadOnly: true, Sensitive: k.Sensitive, Type: k.Type, Doc: k.Doc}
+		e.Synonyms = b.values.synonyms([]Synonym{{name, 1}, {dormantOf(name), 1}})
 		e.finish()
 		entries = append(entries, e)
 	}
@@ -149,12 +160,12 @@ func (v *values) synonyms(list []Synonym) []EntrySynonym {
 	}{{v.dynamicBroker, DynamicBrokerConfig}, {v.dynamicDefault, DynamicDefaultBrokerConfig}, {v.static, StaticBrokerConfig}} {
 		for _, s := range list {
 			if value, set := from.values[s.Name]; set {
-				all = append(all, EntrySynonym{Name: s.Name, Value: table().brokerByName[s.Name].shown(value), Source: from.source})
+				all = append(all, EntrySynonym{Name: s.Name, Value: brokerKey(s.Name).shown(value), Source: from.source})
 			}
 		}
 	}
 	for _, s := range list {
-		if k := table().brokerByName[s.Name]; !k.NoDefault {
+		if k := brokerKey(s.Name); !k.NoDefault {
 			all = append(all, EntrySynonym{Name: s.Name, Value: k.shown(k.Default), Source: DefaultConfig})
 		}
 	}

@@ -123,7 +123,7 @@ func AlterGroup(current map[string]string, ops []Op) (map[string]string, error) 
 	for i := range groupKeys {
 		known[groupKeys[i].Name] = &groupKeys[i]
 	}
-	return alter(known, false, current, ops)
+	return alter(among(known), false, current, ops)
 }
 
 // GroupSettings are the settings of one group.

@@ -17,6 +17,7 @@ type Key struct {
 	Topic     bool   // may be set on a topic
 	Broker    bool   // may be set on the broker
 	Dynamic   bool   // may be altered while the broker runs
+	PerBroker bool   // if so for one broker only, not for all
 	Sensitive bool   // never shown
 
 	// BrokerKey is, for a topic key, the broker key that is its default, and Synonyms all
@@ -25,7 +26,9 @@ type Key struct {
 	Synonyms  []Synonym
 
 	Enforcement Enforcement
-	Why         string // for NoEffect and DefaultOnly: the reason, a clause
+	Why         string // unless it is Enforced: the reason, a clause
+
+	perListener bool // may be altered only with a listener's name before it
 
 	bounded  bool    // numbers: within min and max
 	min, max float64 // exact below 2^53; max above that is no bound
@@ -50,6 +53,7 @@ const (
 	Enforced    Enforcement = iota // it acts
 	NoEffect                       // accepted with a notice: there is nothing here to set
 	DefaultOnly                    // refused unless it is the default: not enforced yet
+	Dormant                        // refused at the start, where it would be relied on; kept when altered, as there is nothing to act on
 )
 
 // Type is a config's type, numbered as in DescribeConfigs.
@@ -134,6 +138,25 @@ func (k *Key) outside(n float64) string {
 		return "Value must be no more than " + strconv.FormatFloat(k.max, 'f', -1, 64)
 	}
 	return ""
+}
+
+// rendered is a canonical value as DescribeConfigs tells it: numbers as Java writes them.
+func (k *Key) rendered(value string) string {
+	n, err := strconv.ParseFloat(value, 64)
+	if k.Type != Double || err != nil {
+		return value
+	}
+	whole := func(s string) string {
+		if strings.Contains(s, ".") {
+			return s
+		}
+		return s + ".0"
+	}
+	if size := math.Abs(n); size == 0 || 1e-3 <= size && size < 1e7 {
+		return whole(strconv.FormatFloat(n, 'f', -1, 64))
+	}
+	digits, exponent, _ := strings.Cut(strconv.FormatFloat(n, 'E', -1, 64), "E")
+	return whole(digits) + "E" + strings.TrimLeft(strings.Replace(exponent, "-0", "-", 1), "+0")
 }
 
 // store puts a canonical value where it goes. The value has been parsed before.

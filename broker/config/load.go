@@ -80,7 +80,12 @@ func (v *values) isSet(name string) bool {
 func (v *values) set(name, value string, f *faults) {
 	// A key that was refused in the file and set again by a flag stays refused: the file
 	// is wrong either way.
-	canonical, ok := accept(table().brokerByName[name], name, value, false, f)
+	k := table().brokerByName[name]
+	if k != nil && k.Enforcement == Dormant {
+		f.add(name, "", "%s", notYet(name))
+		return
+	}
+	canonical, ok := accept(k, name, value, false, f)
 	if ok {
 		v.static[name] = canonical
 	}
@@ -260,7 +265,12 @@ func (v *values) directories(b *Broker, f *faults) {
 // in them. The error is an *Error with every fault.
 func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 	var f faults
-	v := &values{static: b.values.static, dynamicDefault: acceptDynamic(all, &f), dynamicBroker: acceptDynamic(one, &f)}
+	for _, name := range sortedKeys(all) {
+		if k := brokerKey(name); k != nil && k.PerBroker {
+			f.add(name, "", "Cannot update these configs at default cluster level, broker id must be specified: %s", name)
+		}
+	}
+	v := &values{static: b.values.static, dynamicDefault: b.acceptDynamic(all, &f), dynamicBroker: b.acceptDynamic(one, &f)}
 	changed := v.build(&f, func(string, ...any) {})
 	if err := f.err(); err != nil {
 		return nil, err
@@ -268,12 +278,20 @@ func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 	return changed, nil
 }
 
-func acceptDynamic(in map[string]string, f *faults) map[string]string {
+func (b *Broker) acceptDynamic(in map[string]string, f *faults) map[string]string {
 	out := map[string]string{}
 	for _, name := range sortedKeys(in) {
-		k := table().brokerByName[name]
-		if k != nil && !k.Dynamic {
-			f.add(name, in[name], "Cannot update these configs dynamically: %s; set it in server.properties and restart", name)
+		k := brokerKey(name)
+		listener, _, forOne := ofListener(name)
+		switch {
+		case k != nil && !k.Dynamic:
+			f.add(name, "", "Cannot update these configs dynamically: %s; set it in server.properties and restart", name)
+			continue
+		case k != nil && k.perListener:
+			f.add(name, "", "These security configs can be dynamically updated only per-listener using the listener prefix: %s", name)
+			continue
+		case k != nil && forOne && !named(b.Listeners, strings.ToUpper(listener)):
+			f.add(name, "", "There is no listener %s in listeners: %s", strings.ToUpper(listener), name)
 			continue
 		}
 		if canonical, ok := accept(k, name, in[name], false, f); ok {

@@ -26,7 +26,7 @@ func unknown(name string, topic bool) string {
 		return s
 	}
 	if !topic && contains(kafkaOnly, name) {
-		return name + " is a setting of Apache Kafka that Varve does not have yet; take it out"
+		return notYet(name)
 	}
 	s := "Unknown setting " + name
 	if topic {
@@ -36,6 +36,11 @@ func unknown(name string, topic bool) string {
 		s += "; did you mean " + near + "?"
 	}
 	return s
+}
+
+// notYet says that a setting of Kafka's has nothing behind it yet.
+func notYet(name string) string {
+	return name + " is a setting of Apache Kafka that Varve does not have yet; take it out"
 }
 
 // nearest is the known name that takes the fewest changes to reach, "" if none is near: a

@@ -366,7 +366,7 @@ type tables struct {
 var table = sync.OnceValue(func() *tables {
 	t := &tables{topicByName: map[string]*Key{}, brokerByName: map[string]*Key{}}
 	t.topic = append(t.topic, topicKeys...)
-	t.broker = append(t.broker, brokerKeys...)
+	t.broker = append(append(t.broker, brokerKeys...), loginKeys...)
 	for _, k := range t.topic {
 		if k.BrokerKey == k.Name { // a broker key of the same name has the same row
 			k.Synonyms, k.BrokerKey, k.topic = nil, "", nil
@@ -375,7 +375,7 @@ var table = sync.OnceValue(func() *tables {
 	}
 	for i := range t.broker {
 		k := &t.broker[i]
-		k.Broker, k.Dynamic = true, dynamicKeys[k.Name]
+		k.Broker, k.Dynamic = true, dynamicKeys[k.Name] || k.PerBroker
 		t.brokerByName[k.Name] = k
 	}
 	for _, k := range t.topic { // a default of what is not enforced is not enforced
@@ -393,7 +393,7 @@ var table = sync.OnceValue(func() *tables {
 })
 
 // dynamicKeys are the broker keys that Kafka lets be altered while it runs and that act
-// here at once: the defaults of topic keys.
+// here at once: the defaults of topic keys. Those of single brokers are marked in their rows.
 var dynamicKeys = map[string]bool{
 	"compression.gzip.level": true, "compression.lz4.level": true, "compression.type": true, "compression.zstd.level": true,
 	"log.cleaner.delete.retention.ms": true, "log.cleaner.max.compaction.lag.ms": true, "log.cleaner.min.cleanable.ratio": true,

@@ -22,6 +22,7 @@ func adminProbes() []adminProbe {
 	all = append(all, electionProbes()...)
 	all = append(all, featureProbes()...)
 	all = append(all, resourceProbes()...)
+	all = append(all, loginProbes()...)
 	return append(all, clusterProbes()...)
 }
 
