@@ -24,6 +24,7 @@ var order = []string{
 	"broker/api",
 	"broker/share",
 	"broker/auth",
+	"broker/telemetry",
 	"broker/partition",
 	"broker/replication",
 	"broker/coordinator",
