@@ -70,8 +70,9 @@ type Image struct {
 	deleting   []*Topic                     // by name
 
 	// edition numbers the images of one Store; the others are the editions that last
-	// changed topics, brokers, configs and quotas: to see at once what two images share.
-	edition, topicsAt, brokersAt, configsAt, quotasAt int64
+	// changed topics, brokers, configs, quotas and subscriptions to metrics: to see at once
+	// what two images share.
+	edition, topicsAt, brokersAt, configsAt, quotasAt, metricsAt int64
 }
 
 // topicList sorts topics when somebody asks, once for all images that share them.
@@ -162,6 +163,7 @@ type Delta struct {
 	Brokers bool     // the set of brokers changed
 	Configs bool     // broker configs changed
 	Quotas  bool     // quotas changed
+	Metrics bool     // subscriptions to clients' metrics changed
 }
 
 // since says what i has that the older image before had not; nil: nothing at all.
@@ -169,7 +171,10 @@ func (i *Image) since(before *Image) Delta {
 	if before == nil {
 		before = emptyImage("")
 	}
-	d := Delta{Brokers: i.brokersAt != before.brokersAt, Configs: i.configsAt != before.configsAt, Quotas: i.quotasAt != before.quotasAt}
+	d := Delta{
+		Brokers: i.brokersAt != before.brokersAt, Configs: i.configsAt != before.configsAt,
+		Quotas: i.quotasAt != before.quotasAt, Metrics: i.metricsAt != before.metricsAt,
+	}
 	if i.topicsAt == before.topicsAt {
 		return d
 	}
@@ -215,6 +220,9 @@ func (i *Image) adopt(before *Image) {
 	}
 	if maps.EqualFunc(i.quotas, before.quotas, Quota.equal) {
 		i.quotas, i.quotasAt = before.quotas, before.quotasAt
+	}
+	if maps.EqualFunc(i.metrics, before.metrics, maps.Equal) {
+		i.metrics, i.metricsAt = before.metrics, before.metricsAt
 	}
 }
 

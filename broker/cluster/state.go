@@ -405,7 +405,7 @@ func (s *state) image(before *Image) (*Image, error) {
 		i.groups = maps.Clone(s.groups)
 	}
 	if s.touchedMetrics {
-		i.metrics = maps.Clone(s.metrics)
+		i.metrics, i.metricsAt = maps.Clone(s.metrics), i.edition
 	}
 	if s.touchedQuotas {
 		i.quotas, i.quotasAt = maps.Clone(s.quotas), i.edition

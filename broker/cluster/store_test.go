@@ -344,6 +344,9 @@ func describe(d Delta) string {
 	if d.Quotas {
 		s += " quotas"
 	}
+	if d.Metrics {
+		s += " metrics"
+	}
 	return s
 }
 
@@ -493,8 +496,19 @@ func TestMetricsConfigsAreReplacedOnlyIfUnchanged(t *testing.T) {
 		ctx := t.Context()
 		one, two := map[string]string{"a": "1"}, map[string]string{"a": "2"}
 		const name = "a/subscription with/any name"
+		before := n.Image()
 		if err := n.SetMetricsConfigs(ctx, name, nil, one); err != nil {
 			t.Fatal(err)
+		}
+		if d := n.Image().since(before); describe(d) != "changed [] deleted [] metrics" {
+			t.Errorf("changed: %s", describe(d))
+		}
+		before = n.Image()
+		if err := n.reload(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if d := n.Image().since(before); d.Metrics {
+			t.Error("subscriptions that were read again count as changed")
 		}
 		if err := n.SetMetricsConfigs(ctx, name, nil, two); !errors.Is(err, ErrConflict) {
 			t.Errorf("from what is not there: %v, want ErrConflict", err)

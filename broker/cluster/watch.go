@@ -123,7 +123,7 @@ func (s *Store) reload(ctx context.Context) error {
 		return err
 	}
 	image.edition = before.image.edition + 1
-	image.topicsAt, image.brokersAt, image.configsAt, image.quotasAt = image.edition, image.edition, image.edition, image.edition
+	image.topicsAt, image.brokersAt, image.configsAt, image.quotasAt, image.metricsAt = image.edition, image.edition, image.edition, image.edition, image.edition
 	image.adopt(before.image)
 	s.state = fresh
 	s.replace(before, image)
