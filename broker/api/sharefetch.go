@@ -25,7 +25,8 @@ type shareFetch struct {
 	bytes   int64
 	least   int64 // bytes that are worth an answer
 	maxWait time.Duration
-	full    bool // answer every partition, not only those with news
+	epoch   int32 // of the session
+	full    bool  // answer every partition, not only those with news
 	parts   []*sharePart
 }
 
@@ -33,6 +34,7 @@ type shareFetch struct {
 type sharePart struct {
 	share.TopicPartition
 	state   *share.Partition // nil: not here, or not yet
+	opened  bool             // state was asked for
 	replica *partition.Partition
 	found   share.Found
 	taken   share.Taken
@@ -94,7 +96,7 @@ func (s *Server) settleShareFetch(ctx, open context.Context, c *call, q *kmsg.Sh
 		strict: q.ShareAcquireMode == acquireRecordLimit, records: int64(q.MaxRecords), batch: int64(q.BatchSize),
 		bytes: s.fetchable(c, min(int64(q.MaxBytes), s.Config().FetchMaxBytes)), least: max(1, int64(q.MinBytes)),
 		maxWait: time.Duration(q.MaxWaitMillis) * time.Millisecond,
-		full:    q.ShareSessionEpoch == share.InitialEpoch,
+		epoch:   q.ShareSessionEpoch, full: q.ShareSessionEpoch == share.InitialEpoch,
 	}
 	f.least = min(f.least, max(1, f.bytes))
 	f.acknowledge(ctx, acks, q.IsRenewAck)
@@ -242,18 +244,42 @@ func (f *shareFetch) join(session []share.TopicPartition) {
 	f.parts = parts
 }
 
-// open loads the states of the session's partitions. One whose coordinator is loading is
-// left out: the answer is empty, and the next request asks again.
-func (f *shareFetch) open(ctx context.Context) {
+// open makes partitions of the session ready and has w woken by them: those whose state is
+// loaded, and one more, or all. A fetch that finds records has no need to wait for the other
+// states; as with Kafka, whose share partitions become ready one by one, they are for the
+// next fetches. They take turns, so that none is left out for good.
+//
+// One whose coordinator is loading is left out: the next request asks again.
+func (f *shareFetch) open(ctx context.Context, w *segment.Waiter, all bool) {
 	replicas := make([]*partition.Partition, len(f.parts))
+	var rest []int
 	for i, p := range f.parts {
-		replicas[i] = p.replica
+		switch {
+		case p.replica == nil || p.opened:
+		case f.ShareGroups.Loaded(f.member.Group, p.TopicPartition) != nil:
+			replicas[i] = p.replica
+		default:
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) > 0 && !all {
+		turn := int(f.epoch) % len(rest)
+		rest = rest[turn : turn+1]
+	}
+	for _, i := range rest {
+		replicas[i] = f.parts[i].replica
 	}
 	states, errs := f.ShareGroups.Open(ctx, f.member.Group, replicas)
 	for i, p := range f.parts {
+		if replicas[i] == nil {
+			continue
+		}
+		p.opened = true
 		switch {
 		case errs[i] == nil:
 			p.state = states[i]
+			p.replica.Watch(w)
+			p.state.Watch(w)
 		case !errors.Is(errs[i], share.ErrNotReady):
 			p.err = errs[i]
 		}
@@ -266,10 +292,10 @@ func (f *shareFetch) wait(ctx context.Context) (*wire.Response, error) {
 	if f.records <= 0 || f.bytes <= 0 || len(f.parts) == 0 {
 		return f.respond(), nil
 	}
-	f.open(ctx)
 	w := segment.NewWaiter()
-	f.watch(w)
 	defer f.unwatch(w)
+	f.open(ctx, w, false)
+	opened := false // all of them
 	timer := time.NewTimer(f.maxWait)
 	defer timer.Stop()
 	over := f.maxWait <= 0
@@ -286,6 +312,11 @@ func (f *shareFetch) wait(ctx context.Context) (*wire.Response, error) {
 			continue // what was found is not there to be delivered, or somebody else's
 		}
 		f.release()
+		if !opened {
+			f.open(ctx, w, true)
+			opened = true
+			continue
+		}
 		if over {
 			return f.respond(), nil
 		}
@@ -335,15 +366,6 @@ func (f *shareFetch) take() (some bool) {
 func (f *shareFetch) release() {
 	for _, p := range f.parts {
 		p.found.Records.Release()
-	}
-}
-
-func (f *shareFetch) watch(w *segment.Waiter) {
-	for _, p := range f.parts {
-		if p.state != nil {
-			p.replica.Watch(w)
-			p.state.Watch(w)
-		}
 	}
 }
 

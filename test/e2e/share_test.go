@@ -52,7 +52,7 @@ func shareTopic(t *testing.T, b *harness.Broker, group, topic string, configs ..
 		t.Fatal(err)
 	}
 	s.topic = topics[topic].ID
-	s.initialize()
+	s.initialize(0, -1)
 	return s
 }
 
@@ -69,18 +69,19 @@ func (s *sharing) ask(q kmsg.Request) kmsg.Response {
 	return p
 }
 
-// initialize is what the group coordinator does when a member subscribes.
-func (s *sharing) initialize() {
+// initialize is what the group coordinator does when a member subscribes, for one
+// partition; start -1 leaves the first offset to the group's configs.
+func (s *sharing) initialize(partition int32, start int64) {
 	s.t.Helper()
 	harness.Until(s.t, time.Minute, "share coordinator", func() error {
 		q := kmsg.NewPtrFindCoordinatorRequest()
 		q.CoordinatorType = 2
-		q.CoordinatorKeys = []string{s.group + ":" + base64.RawURLEncoding.EncodeToString(s.topic[:]) + ":0"}
+		q.CoordinatorKeys = []string{fmt.Sprintf("%s:%s:%d", s.group, base64.RawURLEncoding.EncodeToString(s.topic[:]), partition)}
 		s.ask(q)
 		i := kmsg.NewPtrInitializeShareGroupStateRequest()
 		i.GroupID = s.group
 		at := kmsg.NewInitializeShareGroupStateRequestTopicPartition()
-		at.StartOffset = -1
+		at.Partition, at.StartOffset = partition, start
 		i.Topics = []kmsg.InitializeShareGroupStateRequestTopic{{TopicID: s.topic, Partitions: []kmsg.InitializeShareGroupStateRequestTopicPartition{at}}}
 		return kerr.ErrorForCode(s.ask(i).(*kmsg.InitializeShareGroupStateResponse).Topics[0].Partitions[0].ErrorCode)
 	})
