@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -267,8 +269,10 @@ func (c *Committer) syncEpochs(logs []*Log, taken []captured, n int) error {
 }
 
 // settleEpochs writes the leader epochs of all logs that have new ones, with two syncs
-// of the file system for all.
+// of the file system for all. It holds the epochFile of each of them meanwhile, taken in
+// the order of the logs' paths: a round and a checkpoint may both be at it.
 func settleEpochs(fsys vfs.FS, dir string, logs []*Log) error {
+	logs = slices.SortedFunc(slices.Values(logs), func(a, b *Log) int { return strings.Compare(a.dir, b.dir) })
 	var written []*Log
 	unlock := func() {
 		for _, l := range written {

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 	"time"
 
@@ -150,6 +151,56 @@ func TestGarbageCheckpointsCountAsMissing(t *testing.T) {
 	d := openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "a"})
 	if len(d.Faults()) != 2 {
 		t.Fatal(d.Faults())
+	}
+}
+
+// A round has its logs in the order in which they were appended to, a checkpoint in any
+// other: neither waits for the other with what that one waits for.
+func TestLeaderEpochsOfManyLogsAreWrittenAtOnceInAnyOrder(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDirT(t, DirOptions{FS: mem, Path: "/data", ClusterID: "c"})
+	var logs []*Log
+	for i := range int32(16) {
+		l, _, err := d.OpenLog("t", i, TopicID{1}, Options{Config: testConfig, Now: func() time.Time { return start }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.AssignEpoch(1); err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, l)
+	}
+	backwards := slices.Clone(logs)
+	slices.Reverse(backwards)
+	done := make(chan error)
+	for range 100 {
+		for _, list := range [][]*Log{logs, backwards} {
+			go func() {
+				for range 10 {
+					for _, l := range list {
+						l.oweEpochs()
+					}
+					if err := settleEpochs(mem, "/data", list); err != nil {
+						done <- err
+						return
+					}
+				}
+				done <- nil
+			}()
+		}
+		for range 2 {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("two that write leader epochs wait for each other")
+			}
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
