@@ -30,10 +30,10 @@ type unopened struct {
 	err  error
 }
 
-// placement says which directory a partition's log lies in, or is to be made in.
+// placement says which directory a partition's log lies in, or is to be made in. One is
+// chosen at a time, with all choices before it counted.
 type placement struct {
-	mu      sync.Mutex
-	opening map[*segment.Dir]int // logs that are being made there now
+	mu sync.Mutex
 	// missing are the partitions of a start that no directory had while one could not be
 	// opened: they are taken to lie there, and not made anew.
 	missing map[tiering.PartitionID]bool
@@ -108,24 +108,15 @@ func (b *Broker) place(topic string, id tiering.PartitionID) (dir *segment.Dir, 
 	if p.missing[id] {
 		return nil, nil, fmt.Errorf("%w: it is in none of those that could be opened", errDirOffline)
 	}
-	load := func(d *segment.Dir) int { return d.Logs() + p.opening[d] }
 	for _, d := range b.dirs {
-		if d.Err() == nil && (dir == nil || load(d) < load(dir)) {
+		if d.Err() == nil && (dir == nil || d.Logs() < dir.Logs()) {
 			dir = d
 		}
 	}
 	if dir == nil {
 		return nil, nil, fmt.Errorf("%w: all of them are", errDirOffline)
 	}
-	if p.opening == nil {
-		p.opening = map[*segment.Dir]int{}
-	}
-	p.opening[dir]++
-	return dir, func() {
-		p.mu.Lock()
-		p.opening[dir]--
-		p.mu.Unlock()
-	}, nil
+	return dir, dir.Expect(topic, id.Partition), nil
 }
 
 // offline is why nothing can be done with a directory, nil where it is online.

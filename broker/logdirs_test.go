@@ -115,6 +115,42 @@ func TestPartitionsAreSpreadOverLogDirs(t *testing.T) {
 	}
 }
 
+// A log that is open counts once, also while the one who opens it has not said so.
+func TestLogThatIsBeingMadeCountsOnce(t *testing.T) {
+	d := newDisks(t)
+	b := d.open(t, "/a,/b")
+	place := func(n int32) (dir *segment.Dir, made func()) {
+		t.Helper()
+		dir, made, err := b.place("t", tiering.PartitionID{Partition: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, made
+	}
+	makeLog := func(n int32, dir *segment.Dir) {
+		t.Helper()
+		if _, _, err := dir.OpenLog("t", n, segment.TopicID{}, segment.Options{FS: d.Mem, Now: time.Now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, made := place(0)
+	makeLog(0, first)
+	made()
+	second, madeSecond := place(1)
+	third, made := place(2)
+	makeLog(2, third)
+	made()
+	makeLog(1, second)
+	fourth, _ := place(3)
+	madeSecond()
+	if first.Path() != "/a" || second.Path() != "/b" || third.Path() != "/a" || fourth.Path() != "/b" {
+		t.Errorf("in %s, %s, %s and %s", first.Path(), second.Path(), third.Path(), fourth.Path())
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // R32: partitions of a disk that fails answer KAFKA_STORAGE_ERROR (ErrStorage), all of
 // them and for good; those of the other go on, and new ones go there. What was
 // acknowledged is there after a restart on a mended disk.

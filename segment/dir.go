@@ -69,6 +69,7 @@ type Dir struct {
 	mu        sync.Mutex // guards what follows
 	clusterID string
 	states    map[string]state // of every log found or opened, by partitionKey
+	expected  map[string]bool  // logs that Expect was told of, by partitionKey
 	closed    bool
 	condemned []condemned // deleted logs, by age
 	err       error       // why the directory is offline; nil while it is not
@@ -102,7 +103,7 @@ func OpenDir(o DirOptions) (_ *Dir, err error) {
 	if err := o.FS.MkdirAll(o.Path); err != nil {
 		return nil, err
 	}
-	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}, topics: map[string]TopicID{}, offline: make(chan struct{})}
+	d := &Dir{o: o, committer: NewCommitter(o.FS, o.Path, o.Now), states: map[string]state{}, topics: map[string]TopicID{}, expected: map[string]bool{}, offline: make(chan struct{})}
 	if d.lock, err = o.FS.Lock(filepath.Join(o.Path, lockName)); errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another broker; stop it, or choose another directory in log.dirs: %w", o.Path, err)
 	} else if err != nil {
@@ -280,12 +281,32 @@ func (d *Dir) Has(topic string, partition int32, id TopicID) bool {
 	return known && !st.gone() && (d.topics[key] == id || d.topics[key] == TopicID{})
 }
 
-// Logs returns how many logs the directory holds; it may count some that have just been
-// deleted.
+// Expect makes Logs count a log that is about to be opened, once before and after it is,
+// until done is called.
+func (d *Dir) Expect(topic string, partition int32) (done func()) {
+	key := partitionKey(topic, partition)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.expected[key] = true
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.expected, key)
+	}
+}
+
+// Logs returns how many logs the directory holds and expects; it may count some that have
+// just been deleted.
 func (d *Dir) Logs() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.states)
+	n := len(d.states)
+	for key := range d.expected {
+		if _, open := d.states[key]; !open {
+			n++
+		}
+	}
+	return n
 }
 
 // Clean tells whether the last stop was clean, or there was nothing to stop: no log of
