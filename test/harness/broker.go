@@ -89,7 +89,13 @@ func (b *Broker) Start(sets ...string) {
 func (b *Broker) Launch(sets ...string) {
 	b.t.Helper()
 	b.launched = time.Now()
-	b.Process = StartProcess(b.t, "varve", b.command(sets))
+	p := StartProcess(b.t, "varve", b.command(sets))
+	b.t.Cleanup(func() {
+		if b.t.Failed() && p.Running() {
+			p.dump(b.t)
+		}
+	})
+	b.Process = p
 }
 
 // WaitReady waits for the ready line of a launched process.

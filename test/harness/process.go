@@ -197,6 +197,24 @@ func (p *Process) Wait(limit time.Duration) error {
 	}
 }
 
+// Bounds of what dump waits for and prints: some hundreds of goroutines.
+const (
+	dumpLimit = 10 * time.Second
+	dumpBytes = 128 << 10
+)
+
+// dump ends a Go process, which may stand, and logs what its goroutines did: a test that
+// has waited in vain for a broker shows why.
+func (p *Process) dump(t testing.TB) {
+	t.Helper()
+	before := len(p.Output())
+	_ = p.Signal(syscall.SIGQUIT) // it may have ended
+	_ = p.Signal(syscall.SIGCONT)
+	_ = p.Wait(dumpLimit)
+	out := p.Output()[before:]
+	t.Logf("goroutines of %s:\n%s", p.name, out[:min(len(out), dumpBytes)])
+}
+
 // Running tells whether the process has not ended.
 func (p *Process) Running() bool {
 	select {
