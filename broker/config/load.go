@@ -270,7 +270,7 @@ func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 			f.add(name, "", "Cannot update these configs at default cluster level, broker id must be specified: %s", name)
 		}
 	}
-	v := &values{static: b.values.static, dynamicDefault: b.acceptDynamic(all, &f), dynamicBroker: b.acceptDynamic(one, &f)}
+	v := &values{static: b.values.static, dynamicDefault: acceptDynamic(all, &f), dynamicBroker: acceptDynamic(one, &f)}
 	changed := v.build(&f, func(string, ...any) {})
 	if err := f.err(); err != nil {
 		return nil, err
@@ -278,20 +278,16 @@ func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 	return changed, nil
 }
 
-func (b *Broker) acceptDynamic(in map[string]string, f *faults) map[string]string {
+func acceptDynamic(in map[string]string, f *faults) map[string]string {
 	out := map[string]string{}
 	for _, name := range sortedKeys(in) {
 		k := brokerKey(name)
-		listener, _, forOne := ofListener(name)
 		switch {
 		case k != nil && !k.Dynamic:
 			f.add(name, "", "Cannot update these configs dynamically: %s; set it in server.properties and restart", name)
 			continue
 		case k != nil && k.perListener:
 			f.add(name, "", "These security configs can be dynamically updated only per-listener using the listener prefix: %s", name)
-			continue
-		case k != nil && forOne && !named(b.Listeners, strings.ToUpper(listener)):
-			f.add(name, "", "There is no listener %s in listeners: %s", strings.ToUpper(listener), name)
 			continue
 		}
 		if canonical, ok := accept(k, name, in[name], false, f); ok {

@@ -115,6 +115,7 @@ func TestSettingsOfLoginsAreKeptAsByApacheKafka(t *testing.T) {
 		{"listener.name.plaintext.ssl.keystore.location", "/nowhere"},
 		{"listener.name.plaintext.ssl.keystore.password", secret},
 		{"listener.name.plaintext.plain.sasl.jaas.config", secret},
+		{"listener.name.elsewhere.ssl.keystore.location", "/nowhere"},
 		{"listener.name.plaintext.sasl.kerberos.service.name", "kafka"},
 		{"listener.name.plaintext.sasl.kerberos.min.time.before.relogin", "5"},
 	} {
