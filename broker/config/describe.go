@@ -91,7 +91,7 @@ func (b *Broker) Describe() []Entry {
 		entries = append(entries, e)
 	}
 	for _, name := range sortedKeys(b.values.dynamicBroker) {
-		if _, _, ok := ofListener(name); !ok {
+		if _, ok := ofListener(name); !ok {
 			continue
 		}
 		k := brokerKey(name)

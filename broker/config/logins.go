@@ -82,18 +82,18 @@ func brokerKey(name string) *Key {
 // before a login module, as in listener.name.NAME.plain.sasl.jaas.config.
 func dormantOf(name string) string {
 	const login = "sasl.jaas.config"
-	_, setting, _ := ofListener(name)
+	setting, _ := ofListener(name)
 	if strings.HasSuffix(setting, "."+login) {
 		return login
 	}
 	return setting
 }
 
-// ofListener splits listener.name.NAME.SETTING.
-func ofListener(name string) (listener, setting string, ok bool) {
+// ofListener is SETTING of listener.name.NAME.SETTING.
+func ofListener(name string) (setting string, ok bool) {
 	rest, ok := strings.CutPrefix(name, "listener.name.")
-	if !ok {
-		return "", "", false
+	if ok {
+		_, setting, ok = strings.Cut(rest, ".")
 	}
-	return strings.Cut(rest, ".")
+	return setting, ok
 }
