@@ -16,6 +16,7 @@ import (
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/share"
+	"github.com/varvelog/varve/broker/telemetry"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/vfs"
@@ -53,6 +54,7 @@ type Broker struct {
 	shareGroups  *share.Manager
 	producerIDs  *coordinator.ProducerIDs
 	limiter      *auth.Limiter
+	telemetry    *telemetry.Receiver // nil: clients' metrics are not received
 	cleaner      *cleaner
 	server       *api.Server
 	wire         *wire.Server
@@ -81,7 +83,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if o.Level == (zap.AtomicLevel{}) {
 		o.Level = zap.NewAtomicLevel()
 	}
-	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), limiter: newLimiter(o.Config), steadyNow: steady(o.Now)}
+	b := &Broker{Options: o, replicas: newReplicas(), cleaner: newCleaner(o.Config), limiter: newLimiter(o.Config), telemetry: newTelemetry(o.Config), steadyNow: steady(o.Now)}
 	b.current.Store(o.Config)
 	b.life, b.end = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -108,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) assemble() {
 	b.server = api.New(api.Options{
 		NodeID: b.config().NodeID, Config: b.config, Store: b.store,
-		Partitions: b, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, ShareGroups: b.shareGroups, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Now: b.Now, Log: b.Log, LogLevel: b.Level,
+		Partitions: b, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, ShareGroups: b.shareGroups, ProducerIDs: b.producerIDs, Markers: markers{b}, Limiter: b.limiter, Telemetry: b.telemetry, Now: b.Now, Log: b.Log, LogLevel: b.Level,
 	})
 	b.wire = wire.New(b.server, b.wireOptions())
 }

@@ -17,6 +17,9 @@ import (
 func (b *Broker) registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collector{b})
+	if b.telemetry != nil {
+		r.MustRegister(clientCollector{b.telemetry})
+	}
 	return r
 }
 

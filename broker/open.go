@@ -106,6 +106,7 @@ func (b *Broker) openLogs(ctx context.Context) error {
 	image := b.store.Image()
 	b.alter(image)
 	b.limiter.SetQuotas(quotasOf(image))
+	b.subscribe(image)
 	b.image = image
 	b.noteMissing(image)
 	if err := b.apply(ctx, image, image.Topics(), nil); err != nil {

@@ -68,6 +68,7 @@ func (b *Broker) loops() []loop {
 		{"offline partitions", reopenPause, b.reopen},
 		{"metadata cleaning", time.Minute, b.reconcile},
 		{"locks of share groups", lockCheck, b.expireLocks},
+		{"metrics of silent clients", time.Second, b.expireClientMetrics},
 	}
 }
 
@@ -131,6 +132,9 @@ func (b *Broker) follow(ctx context.Context) error {
 		image = next
 		if delta.Quotas {
 			b.limiter.SetQuotas(quotasOf(image))
+		}
+		if delta.Metrics {
+			b.subscribe(image)
 		}
 		topics := delta.Changed
 		if delta.Configs && b.alter(image) {

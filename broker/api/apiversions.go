@@ -19,19 +19,22 @@ func (s *Server) apiVersions(c *call, q *kmsg.ApiVersionsRequest) *kmsg.ApiVersi
 		}
 		c.Conn.SetSoftware(q.ClientSoftwareName, q.ClientSoftwareVersion)
 	}
-	p.ApiKeys = advertised()
+	p.ApiKeys = s.advertised()
 	image := s.Store.Image()
 	showFeatures(p, c.Version, image.Features())
 	p.FinalizedFeaturesEpoch = image.Revision()
 	return p
 }
 
-// advertised is the table as ApiVersions shows it.
-func advertised() []kmsg.ApiVersionsResponseApiKey {
+// advertised is what is offered of the table, as ApiVersions shows it.
+func (s *Server) advertised() []kmsg.ApiVersionsResponseApiKey {
 	keys := make([]kmsg.ApiVersionsResponseApiKey, 0, len(table))
-	for i := range table {
+	for _, a := range s.apis {
+		if a == nil {
+			continue
+		}
 		k := kmsg.NewApiVersionsResponseApiKey()
-		k.ApiKey, k.MinVersion, k.MaxVersion = table[i].key, table[i].advertised, table[i].max
+		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.advertised, a.max
 		keys = append(keys, k)
 	}
 	return keys
@@ -39,11 +42,11 @@ func advertised() []kmsg.ApiVersionsResponseApiKey {
 
 // unsupportedApiVersions answers a version of ApiVersions that we do not know: as
 // version 0, with an error and the whole list, so that the client can choose (KIP-511).
-func unsupportedApiVersions() wire.Pending {
+func (s *Server) unsupportedApiVersions() wire.Pending {
 	p := kmsg.NewPtrApiVersionsResponse()
 	p.SetVersion(0)
 	p.ErrorCode = kerr.UnsupportedVersion.Code
-	p.ApiKeys = advertised()
+	p.ApiKeys = s.advertised()
 	return func(context.Context) (*wire.Response, error) {
 		return &wire.Response{Chunks: []wire.Chunk{{Bytes: p.AppendTo(nil)}}}, nil
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // Subscriptions to clients' metrics are configs of their own kind of resource (KIP-714).
-// They are stored and described. As of an Apache Kafka without a receiver of metrics,
-// clients are offered no API to send them by: the subscriptions wait for one.
+// They are stored and described here; telemetry.go has what clients ask and push by them,
+// where that is switched on.
 
 // alteredClientMetrics makes new configs of a subscription's old ones. As in Kafka, its
 // lists are replaced and not appended to.

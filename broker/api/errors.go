@@ -10,6 +10,7 @@ import (
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/broker/partition"
 	"github.com/varvelog/varve/broker/share"
+	"github.com/varvelog/varve/broker/telemetry"
 	"github.com/varvelog/varve/segment"
 	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/tiering"
@@ -43,6 +44,12 @@ var codes = []struct {
 	{share.ErrRequest, kerr.InvalidRequest},
 	{share.ErrFenced, kerr.NotLeaderForPartition},
 	{share.ErrNotReady, kerr.CoordinatorNotAvailable},
+	{telemetry.ErrInvalidRequest, kerr.InvalidRequest},
+	{telemetry.ErrThrottled, kerr.ThrottlingQuotaExceeded},
+	{telemetry.ErrUnknownSubscription, kerr.UnknownSubscriptionID},
+	{telemetry.ErrUnsupportedCompression, kerr.UnsupportedCompressionType},
+	{telemetry.ErrTooLarge, kerr.TelemetryTooLarge},
+	{telemetry.ErrInvalidRecord, kerr.InvalidRecord},
 	{batch.ErrTruncated, kerr.InvalidRecord}, // there is no batch: the same bytes again would not help
 	{batch.ErrCorrupt, kerr.CorruptMessage},
 	{batch.ErrMagic, kerr.InvalidRecord},

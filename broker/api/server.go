@@ -14,6 +14,7 @@ import (
 	"github.com/varvelog/varve/broker/coordinator"
 	"github.com/varvelog/varve/broker/partition"
 	"github.com/varvelog/varve/broker/share"
+	"github.com/varvelog/varve/broker/telemetry"
 	"github.com/varvelog/varve/broker/wire"
 	"github.com/varvelog/varve/segment"
 )
@@ -59,6 +60,7 @@ type Options struct {
 	ProducerIDs  *coordinator.ProducerIDs
 	Markers      coordinator.MarkerWriter
 	Limiter      *auth.Limiter
+	Telemetry    *telemetry.Receiver // nil: clients' metrics are not received
 	Now          func() time.Time
 	Log          *zap.Logger
 	LogLevel     zap.AtomicLevel // of Log
@@ -78,7 +80,9 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{Options: o}
 	for i := range table {
-		s.apis[table[i].key] = &table[i]
+		if table[i].offered == nil || table[i].offered(s) {
+			s.apis[table[i].key] = &table[i]
+		}
 	}
 	s.sessions = newFetchSessions(o.Config().FetchSessionSlots, o.Now)
 	return s
@@ -101,7 +105,7 @@ func (s *Server) Start(ctx context.Context, r *wire.Request) (wire.Pending, erro
 	}
 	if r.Version < a.min || r.Version > a.max {
 		if a.key == keyApiVersions {
-			return unsupportedApiVersions(), nil
+			return s.unsupportedApiVersions(), nil
 		}
 		return nil, fmt.Errorf("%s version %d is not served (%d to %d are)", a.name, r.Version, a.min, a.max)
 	}

@@ -20,6 +20,7 @@ type row struct {
 	// librdkafka compresses only if Produce is offered from version 0 (KAFKA-18659).
 	advertised int16
 	start      starter
+	offered    func(*Server) bool // nil: always; where not, the key is as one that does not exist
 }
 
 // starter begins a request in the connection's reading goroutine.
@@ -93,6 +94,8 @@ func init() {
 		{key: 66, name: "ListTransactions", min: 0, max: 2, start: quick(kmsg.NewPtrListTransactionsRequest, (*Server).listTransactions)},
 		{key: 68, name: "ConsumerGroupHeartbeat", min: 0, max: 1, start: started(kmsg.NewPtrConsumerGroupHeartbeatRequest, (*Server).consumerGroupHeartbeat)},
 		{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, start: quick(kmsg.NewPtrConsumerGroupDescribeRequest, (*Server).consumerGroupDescribe)},
+		{key: 71, name: "GetTelemetrySubscriptions", min: 0, max: 0, start: quick(kmsg.NewPtrGetTelemetrySubscriptionsRequest, (*Server).getTelemetrySubscriptions), offered: (*Server).receivesMetrics},
+		{key: 72, name: "PushTelemetry", min: 0, max: 0, start: works(kmsg.NewPtrPushTelemetryRequest, (*Server).pushTelemetry), offered: (*Server).receivesMetrics},
 		{key: 74, name: "ListConfigResources", min: 0, max: 1, start: quick(kmsg.NewPtrListConfigResourcesRequest, (*Server).listConfigResources)},
 		{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, start: quick(kmsg.NewPtrDescribeTopicPartitionsRequest, (*Server).describeTopicPartitions)},
 		{key: 76, name: "ShareGroupHeartbeat", min: 1, max: 1, advertised: 1, start: started(kmsg.NewPtrShareGroupHeartbeatRequest, (*Server).shareGroupHeartbeat)},

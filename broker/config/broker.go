@@ -67,6 +67,8 @@ type Broker struct {
 	ShutdownTimeout                                        time.Duration
 	MaxDecompressedBytes                                   int64
 
+	ClientMetrics ClientMetrics
+
 	// Topics.
 	Topic                    Topic // defaults of topics
 	AutoCreateTopics         bool
@@ -116,6 +118,18 @@ type Broker struct {
 
 	values *values
 }
+
+// ClientMetrics are the limits of what clients push about themselves (KIP-714).
+type ClientMetrics struct {
+	Receive                       bool
+	MaxBytes                      int // of a push, compressed
+	MaxSeries, MaxSeriesPerClient int
+	Retention                     time.Duration
+}
+
+// ReceivesMetrics tells whether clients are offered to push their metrics: there is
+// somewhere to see them.
+func (b *Broker) ReceivesMetrics() bool { return b.ClientMetrics.Receive && b.HTTPListener != "" }
 
 // Transactions are the settings of transactions.
 type Transactions struct {

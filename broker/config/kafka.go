@@ -140,7 +140,6 @@ var kafkaOnly = []string{
 	"ssl.allow.dn.changes",
 	"ssl.allow.san.changes",
 	"ssl.principal.mapping.rules",
-	"telemetry.max.bytes",
 	"unclean.leader.election.interval.ms",
 	"unstable.api.versions.enable",
 	"unstable.feature.versions.enable",

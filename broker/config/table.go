@@ -145,6 +145,13 @@ var brokerKeys = []Key{
 	row("varve.shutdown.timeout.ms", Long, "10000", "How long a stopping broker waits for requests under way.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ShutdownTimeout })),
 	row("varve.decompressed.max.bytes", Long, "67108864", "Most bytes that checking one batch may decompress; 16 times max.message.bytes if that is less.", from(1<<20), toBroker(func(b *Broker) any { return &b.MaxDecompressedBytes })),
 
+	// Metrics of clients (KIP-714).
+	row("varve.client.metrics", Boolean, "true", "Take the metrics that clients push by subscriptions (kafka-client-metrics.sh) and show them on varve.http.listener, unless that is off; without it clients are offered no API to push by, as by a Kafka without a receiver.", toBroker(func(b *Broker) any { return &b.ClientMetrics.Receive })),
+	row("telemetry.max.bytes", Int, "1048576", "Largest push of a client, compressed as it comes; decompressed it may be 16 times as large.", from(1), toBroker(func(b *Broker) any { return &b.ClientMetrics.MaxBytes })),
+	row("varve.client.metrics.max.series", Int, "50000", "Series of all clients together, of 1 KiB at most and a third of it usually; what exceeds it is left out and counted.", from(0), toBroker(func(b *Broker) any { return &b.ClientMetrics.MaxSeries })),
+	row("varve.client.metrics.max.series.per.client", Int, "2000", "Series of one client instance; what exceeds it is left out and counted.", from(0), toBroker(func(b *Broker) any { return &b.ClientMetrics.MaxSeriesPerClient })),
+	row("varve.client.metrics.retention.ms", Long, "60000", "How long the metrics of a client are shown that pushes no more, so that its last ones are scraped; three of its push intervals if that is longer.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ClientMetrics.Retention })),
+
 	// Topics.
 	row("auto.create.topics.enable", Boolean, "true", "Create a topic when a client asks for its metadata.", toBroker(func(b *Broker) any { return &b.AutoCreateTopics })),
 	row("delete.topic.enable", Boolean, "true", "Let topics be deleted.", toBroker(func(b *Broker) any { return &b.DeleteTopicEnable })),

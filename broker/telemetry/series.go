@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -30,7 +31,7 @@ func ownLabels(c *Client) []label {
 		{labelClientID, c.ClientID}, {labelInstanceID, c.InstanceID.String()},
 		{labelSoftwareName, c.Software}, {labelSoftwareVersion, c.Version},
 	} {
-		if l.value = labelValue(l.value); l.value != "" {
+		if l.value = strings.Clone(labelValue(l.value)); l.value != "" { // and not the whole of a long one
 			own = append(own, l)
 		}
 	}

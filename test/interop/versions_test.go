@@ -78,6 +78,8 @@ var served = []servedKey{
 	{kmsg.ListTransactions, 0, 2},
 	{kmsg.ConsumerGroupHeartbeat, 0, 1},
 	{kmsg.ConsumerGroupDescribe, 0, 1},
+	{kmsg.GetTelemetrySubscriptions, 0, 0},
+	{kmsg.PushTelemetry, 0, 0},
 	{kmsg.ListConfigResources, 0, 1},
 	{kmsg.DescribeTopicPartitions, 0, 0},
 	{kmsg.ShareGroupHeartbeat, 1, 1},
@@ -95,6 +97,11 @@ var served = []servedKey{
 	{kmsg.AlterShareGroupOffsets, 0, 0},
 	{kmsg.DeleteShareGroupOffsets, 0, 0},
 }
+
+// servedHereOnly says why a key is served that the Apache Kafka of these tests does not serve.
+var servedHereOnly = map[kmsg.Key]string{kmsg.GetTelemetrySubscriptions: noReceiver, kmsg.PushTelemetry: noReceiver}
+
+const noReceiver = "Apache Kafka offers clients to push their metrics only with a plugin that receives them, and has none in the box (KIP-714)"
 
 // advertised is the minimum that ApiVersions shows where it is not the minimum served.
 var advertised = map[kmsg.Key]int16{kmsg.Produce: 0}
@@ -355,6 +362,12 @@ func (f *filled) adminRequest(t *testing.T, key kmsg.Key) kmsg.Request {
 		return q
 	case *kmsg.ConsumerGroupDescribeRequest:
 		q.Groups, q.IncludeAuthorizedOperations = []string{f.group, "unknown"}, true
+		return q
+	case *kmsg.GetTelemetrySubscriptionsRequest:
+		q.ClientInstanceID = f.id
+		return q
+	case *kmsg.PushTelemetryRequest:
+		q.ClientInstanceID, q.SubscriptionID, q.CompressionType, q.Metrics = f.id, 1, 4, []byte{1}
 		return q
 	case *kmsg.ShareGroupHeartbeatRequest:
 		q.GroupID, q.MemberID, q.SubscribedTopicNames = topicOf(t, "shares"), "member", []string{f.topic}
