@@ -78,8 +78,10 @@ func (c *fetchSessions) settle(q *kmsg.FetchRequest) (session *fetchSession, par
 	if q.SessionEpoch == finalEpoch || q.SessionEpoch == initialEpoch {
 		delete(c.byID, q.SessionID)
 		parts = requested(q)
-		if q.SessionEpoch == initialEpoch && q.Version >= 7 && len(parts) > 0 {
-			session = c.open(parts, q.Version >= 13)
+		if q.SessionEpoch == initialEpoch && q.Version >= 7 {
+			if session = c.open(parts, q.Version >= 13); session != nil {
+				parts = session.parts
+			}
 		}
 		return session, parts, true, nil
 	}
@@ -128,10 +130,12 @@ func (c *fetchSessions) open(parts []*fetchPart, byID bool) *fetchSession {
 	}
 	s := &fetchSession{byID: byID, epoch: 1, used: c.now(), busy: true, index: make(map[fetchKey]*fetchPart, len(parts))}
 	for _, p := range parts {
-		if _, twice := s.index[p.fetchKey]; !twice {
-			s.index[p.fetchKey] = p
-			s.parts = append(s.parts, p)
+		if known, twice := s.index[p.fetchKey]; twice {
+			*known = *p // what is said last counts
+			continue
 		}
+		s.index[p.fetchKey] = p
+		s.parts = append(s.parts, p)
 	}
 	for s.id == 0 || c.byID[s.id] != nil {
 		s.id = rand.Int32()
@@ -235,7 +239,7 @@ func requested(q *kmsg.FetchRequest) []*fetchPart {
 			all = append(all, fetchPart{
 				fetchKey: keyOf(t.Topic, t.TopicID, q.Version >= 13, p.Partition),
 				offset:   p.FetchOffset, maxBytes: p.PartitionMaxBytes,
-				currentEpoch: p.CurrentLeaderEpoch, lastEpoch: p.LastFetchedEpoch,
+				currentEpoch: max(p.CurrentLeaderEpoch, -1), lastEpoch: max(p.LastFetchedEpoch, -1),
 			})
 			parts = append(parts, &all[len(all)-1])
 		}

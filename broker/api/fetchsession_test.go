@@ -87,6 +87,18 @@ func TestFetchSessionLife(t *testing.T) { // KIP-227
 	}
 }
 
+func TestFetchSessionTakesTheLastOfAPartitionAndStartsWithNone(t *testing.T) {
+	c := newFetchSessions(2, time.Now)
+	twice := fetchOf(0, initialEpoch, map[int32]int64{0: 5})
+	twice.Topics = append(twice.Topics, fetchOf(0, initialEpoch, map[int32]int64{0: 7}).Topics...)
+	if s, parts, _, _ := c.settle(twice); s == nil || !equal(indexes(parts), []int32{0}) || parts[0].offset != 7 {
+		t.Errorf("a partition twice: %v, parts %v", s, indexes(parts))
+	}
+	if s, _, _, _ := c.settle(fetchOf(0, initialEpoch, nil)); s == nil {
+		t.Error("no session for a request without partitions")
+	}
+}
+
 func TestFetchSessionSlotsAreBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	c := newFetchSessions(1, func() time.Time { return now })

@@ -86,10 +86,15 @@ func (s *Server) prepareProduce(c *call, q *kmsg.ProduceRequest) *production {
 		n += len(q.Topics[i].Partitions)
 	}
 	p := &production{s: s, c: c, q: q, all: make([]pending, 0, n)}
+	nameless := namelessTransaction(q)
 	for i := range q.Topics {
 		for j := range q.Topics[i].Partitions {
 			at := &q.Topics[i].Partitions[j]
-			to := pending{records: at.Records}
+			to := pending{records: at.Records, err: nameless}
+			if nameless != nil {
+				p.all = append(p.all, to)
+				continue
+			}
 			to.partition, to.name, to.err = s.producibleTo(c, q, &q.Topics[i], at)
 			if to.err == nil {
 				to.err = p.verify(&to, len(p.all))
@@ -100,23 +105,42 @@ func (s *Server) prepareProduce(c *call, q *kmsg.ProduceRequest) *production {
 	return p
 }
 
+// namelessTransaction refuses a whole request with records of a transaction but without a
+// transactional id, as Kafka does.
+func namelessTransaction(q *kmsg.ProduceRequest) error {
+	if q.TransactionID != nil {
+		return nil
+	}
+	for i := range q.Topics {
+		for j := range q.Topics[i].Partitions {
+			if b, _, err := batch.Next(q.Topics[i].Partitions[j].Records); err == nil && b.Transactional() {
+				return refuse(kerr.TransactionalIDAuthorizationFailed, "records of a transaction need a transactional id")
+			}
+		}
+	}
+	return nil
+}
+
 // producibleTo returns the replica that the records of a partition go to.
 func (s *Server) producibleTo(c *call, q *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) (*partition.Partition, txn.Partition, error) {
-	if q.Acks < -1 || q.Acks > 1 {
-		return nil, txn.Partition{}, kerr.InvalidRequiredAcks
-	}
 	topic, err := s.find(t.Topic, t.TopicID, c.Version >= 13)
 	if err != nil {
 		return nil, txn.Partition{}, err
 	}
-	if internal(topic.Name) {
-		return nil, txn.Partition{}, refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)
+	replica, err := s.replica(topic, p.Partition)
+	if err != nil {
+		return nil, txn.Partition{}, err
 	}
 	if err := producible(c.Version, p.Records); err != nil {
 		return nil, txn.Partition{}, err
 	}
-	replica, err := s.replica(topic, p.Partition)
-	return replica, txn.Partition{Topic: topic.Name, Partition: p.Partition}, err
+	if q.Acks < -1 || q.Acks > 1 {
+		return nil, txn.Partition{}, kerr.InvalidRequiredAcks
+	}
+	if internal(topic.Name) {
+		return nil, txn.Partition{}, refuse(kerr.InvalidTopicException, "only the broker writes to "+topic.Name)
+	}
+	return replica, txn.Partition{Topic: topic.Name, Partition: p.Partition}, nil
 }
 
 // zstdVersion is the first version of Produce whose clients all read zstd (KIP-110).

@@ -42,15 +42,13 @@ func (p *production) verify(to *pending, i int) error {
 	}
 	producer := txn.Producer{ID: b.ProducerID(), Epoch: b.ProducerEpoch()}
 	switch {
-	case p.q.TransactionID == nil:
-		return refuse(kerr.TransactionalIDAuthorizationFailed, "records of a transaction need a transactional id")
 	case p.known && producer != p.producer:
 		return refuse(kerr.InvalidProducerIDMapping, "a request has records of one transaction only")
 	case !p.s.Config().Transactions.Verify:
 		return nil
 	}
 	p.producer, p.known = producer, true
-	to.guard = to.partition.Verify(producer.ID, producer.Epoch, b.BaseSequence())
+	to.guard = to.partition.Verify(producer.ID, producer.Epoch, b.BaseSequence(), p.c.Version >= addingProduce)
 	switch {
 	case !to.guard.Needed():
 		return nil

@@ -72,7 +72,7 @@ func (s *Server) admitOffsets(ctx context.Context, version int16, q *kmsg.TxnOff
 	if err != nil {
 		return partition.Unguarded, kerr.NotCoordinator.Code
 	}
-	guard := replica.Verify(q.ProducerID, q.ProducerEpoch, -1)
+	guard := replica.Verify(q.ProducerID, q.ProducerEpoch, -1, false)
 	if !guard.Needed() {
 		return guard, 0
 	}

@@ -199,7 +199,7 @@ func TestLeaderEpochFencesKIP320(t *testing.T) {
 	for _, c := range []struct {
 		epoch int32
 		want  error
-	}{{-1, nil}, {5, nil}, {4, ErrFencedEpoch}, {6, ErrUnknownEpoch}} {
+	}{{-1, nil}, {5, nil}, {4, ErrFencedEpoch}, {-2, ErrFencedEpoch}, {6, ErrUnknownEpoch}} {
 		if _, err := h.p.AppendAsLeader(Append{Records: plain(t, 1, 1, 1), LeaderEpoch: c.epoch}); !errors.Is(err, c.want) {
 			t.Errorf("append in epoch %d: %v", c.epoch, err)
 		}

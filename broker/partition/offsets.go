@@ -123,9 +123,9 @@ func (p *Partition) Unwatch(w *segment.Waiter) { p.log.Unwatch(w) }
 // (KIP-320), and makes sure that this replica leads.
 func checkEpoch(o Offsets, current int32) error {
 	switch {
-	case current >= 0 && current < o.LeaderEpoch:
+	case current != -1 && current < o.LeaderEpoch:
 		return fmt.Errorf("%w: %d, the current one is %d", ErrFencedEpoch, current, o.LeaderEpoch)
-	case current > o.LeaderEpoch && current >= 0:
+	case current != -1 && current > o.LeaderEpoch:
 		return fmt.Errorf("%w: %d, the current one is %d", ErrUnknownEpoch, current, o.LeaderEpoch)
 	case !o.Leader:
 		return ErrNotLeader

@@ -33,12 +33,14 @@ type verification struct {
 	// lowest sequence of the batches that asked: no other may be first, or what a client
 	// has sent before would come after.
 	lowest int32
+	bumped bool  // the epoch is raised at each end (KIP-890, version 2), and sequences begin at 0
 	seen   int64 // ms, what expiry goes by
 }
 
 // Verify begins the verification of a transactional batch, sequence is its first, -1 of a
-// coordinator's, and returns its guard.
-func (p *Partition) Verify(producerID int64, epoch int16, sequence int32) Guard {
+// coordinator's, and returns its guard. bumped tells of a client whose epoch is raised at the
+// end of each transaction: what it sends to where nothing is known of it has sequence 0.
+func (p *Partition) Verify(producerID int64, epoch int16, sequence int32, bumped bool) Guard {
 	p.writing.Lock()
 	defer p.writing.Unlock()
 	if p.producers[producerID].inTransaction(epoch) {
@@ -47,7 +49,7 @@ func (p *Partition) Verify(producerID int64, epoch int16, sequence int32) Guard 
 	v := p.guards[producerID]
 	if v == nil {
 		p.lastGuard++
-		v = &verification{guard: p.lastGuard, epoch: epoch, lowest: sequence}
+		v = &verification{guard: p.lastGuard, epoch: epoch, lowest: sequence, bumped: bumped}
 		p.guards[producerID] = v
 	}
 	v.seen = p.now().UnixMilli()
@@ -72,6 +74,9 @@ func (s guards) check(b batch.Batch, g Guard, known *producer) error {
 	v := s[b.ProducerID()]
 	if v == nil || v.guard != g {
 		return fmt.Errorf("%w: producer %d, epoch %d, has none open here", ErrInvalidTxnState, b.ProducerID(), b.ProducerEpoch())
+	}
+	if v.bumped && known == nil && b.BaseSequence() > 0 {
+		return fmt.Errorf("%w: producer %d begins with sequence %d", ErrOutOfOrderSequence, b.ProducerID(), b.BaseSequence())
 	}
 	if b.ProducerEpoch() == v.epoch && b.BaseSequence() > v.lowest {
 		return fmt.Errorf("%w: producer %d sent sequence %d, and %d before it", ErrOutOfOrderSequence, b.ProducerID(), b.BaseSequence(), v.lowest)

@@ -14,7 +14,7 @@ func (h *house) guarded(b batch.Batch, g Guard) error {
 	return err
 }
 
-func (h *house) verify(s sent) Guard { return h.p.Verify(s.id, s.epoch, s.sequence) }
+func (h *house) verify(s sent) Guard { return h.p.Verify(s.id, s.epoch, s.sequence, false) }
 
 // TestALateBatchBeginsNoTransaction: KIP-890, R16. The marker has come between the
 // verification and the append, so the transaction that the batch is of is over.
@@ -87,6 +87,22 @@ func TestAVerifiedBatchIsLetIn(t *testing.T) {
 	}
 	if got := h.verify(sent{id: 1, epoch: 1, n: 1, txn: true}); !got.Needed() {
 		t.Error("another epoch than that of the open transaction is not verified")
+	}
+}
+
+// TestTransactionsOfVersion2BeginWithSequence0: KIP-890, where nothing is known of the
+// producer, its first batch may have been lost.
+func TestTransactionsOfVersion2BeginWithSequence0(t *testing.T) {
+	for _, c := range []struct {
+		bumped   bool
+		sequence int32
+		want     error
+	}{{true, 0, nil}, {true, 1, ErrOutOfOrderSequence}, {false, 1, nil}} {
+		h := newHouse(t, defaults())
+		g := h.p.Verify(1, 0, c.sequence, c.bumped)
+		if err := h.guarded(sent{id: 1, sequence: c.sequence, n: 1, txn: true}.batch(t, 0), g); !errors.Is(err, c.want) {
+			t.Errorf("version 2 %v, sequence %d: %v, want %v", c.bumped, c.sequence, err, c.want)
+		}
 	}
 }
 
