@@ -72,8 +72,11 @@ func (b *Broker) statusOf(ctx context.Context, id tiering.PartitionID, r *replic
 		return s
 	}
 	t, err := b.tier.Remote(id).Status(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		s.Error = err.Error()
+	case t.Known:
+		s.TieredEnd = t.End // a copy may have been committed since o: it is to fit the segments
 	}
 	s.RemoteSegments, s.DeadObjects, s.Intents, s.Uncertain = len(t.Entries), len(t.Dead), len(t.Intents), t.Uncertain
 	for _, f := range t.Findings {

@@ -342,7 +342,8 @@ type Status struct {
 	Findings  []Finding // of the scrubber
 }
 
-// Status reads intents from the metadata store; the rest is what this replica knows.
+// Status reads intents from the metadata store; the rest is what this replica knows, its
+// offsets, entries and dead objects at one moment after that.
 func (r *Remote) Status(ctx context.Context) (Status, error) {
 	if err := r.lock(ctx); err != nil {
 		return Status{}, err
@@ -355,13 +356,15 @@ func (r *Remote) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("read intents: %w", err)
 	}
-	s := Status{Offsets: r.Offsets(), Entries: r.Entries(), Intents: intents, Findings: r.Findings(), Uncertain: uncertain}
+	s := Status{Intents: intents, Findings: r.Findings(), Uncertain: uncertain}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.Pointer, s.Leading, s.Ready = r.pointer, r.leading, r.ready
-	if r.view != nil {
-		for _, d := range r.view.root.dead {
-			s.Dead = append(s.Dead, Dead{d.name().key(r.view.root.origins[d.origin], d.kind), d.after})
+	s.Offsets, s.Pointer, s.Leading, s.Ready = r.offsets(), r.pointer, r.leading, r.ready
+	v := r.view
+	r.mu.Unlock()
+	s.Entries = v.entries()
+	if v != nil {
+		for _, d := range v.root.dead {
+			s.Dead = append(s.Dead, Dead{d.name().key(v.root.origins[d.origin], d.kind), d.after})
 		}
 	}
 	return s, nil

@@ -69,6 +69,11 @@ type Offsets struct {
 func (r *Remote) Offsets() Offsets {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.offsets()
+}
+
+// offsets is Offsets for those who hold mu.
+func (r *Remote) offsets() Offsets {
 	o := Offsets{Known: r.known, Start: r.pointer.Start, End: r.pointer.End, Bytes: -1}
 	if r.view != nil && r.view.pointer.Seq == r.pointer.Seq {
 		o.Bytes, o.Segments = r.view.bytes, r.view.count
@@ -256,6 +261,11 @@ func (r *Remote) Entries() []Entry {
 	r.mu.Lock()
 	v := r.view
 	r.mu.Unlock()
+	return v.entries()
+}
+
+// entries lists the segments of a view; nil is of none.
+func (v *view) entries() []Entry {
 	if v == nil {
 		return nil
 	}
