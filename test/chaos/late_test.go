@@ -185,7 +185,7 @@ func TestR16ALateProduceIsNotAppended(t *testing.T) {
 func transactor(t *testing.T, address, id string, v1 bool) *kgo.Client {
 	t.Helper()
 	options := []kgo.Opt{
-		kgo.SeedBrokers(address), kgo.TransactionalID(id), kgo.TransactionTimeout(time.Minute),
+		kgo.SeedBrokers(address), kgo.TransactionalID(id), kgo.TransactionTimeout(time.Minute), kgo.AlwaysRetryEOF(),
 		kgo.DefaultProduceTopic(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
 	}
 	if v1 {

@@ -86,7 +86,7 @@ func TestR12LostAnswersDuplicatesAndReorderedRequests(t *testing.T) {
 // (KIP-98), each twice, with a kill in between.
 func TestR12SequencesWrap(t *testing.T) {
 	b := harness.StartBroker(t, quick()...)
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.Address), kgo.MaxVersions(kversion.V3_7_0()))
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.Address), kgo.MaxVersions(kversion.V3_7_0()), kgo.AlwaysRetryEOF())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,7 @@ func client(t testing.TB, b *harness.Broker, opts ...kgo.Opt) *kgo.Client {
 		kgo.SeedBrokers(b.Address),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+		kgo.AlwaysRetryEOF(), // of a broker that is killed, too
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)

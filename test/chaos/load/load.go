@@ -117,7 +117,8 @@ func (l *Load) abandon() {
 	l.reading.Wait()
 }
 
-// options are those of every client.
+// options are those of every client. One that meets a broker which dies in its first
+// answer is not to take that for a wrong setting of its own, and give up.
 func (l *Load) options(more ...kgo.Opt) []kgo.Opt {
 	return append([]kgo.Opt{
 		kgo.SeedBrokers(l.address),
@@ -125,6 +126,7 @@ func (l *Load) options(more ...kgo.Opt) []kgo.Opt {
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.DialTimeout(5 * time.Second),
+		kgo.AlwaysRetryEOF(),
 	}, more...)
 }
 
