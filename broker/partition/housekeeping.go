@@ -41,18 +41,30 @@ func (p *Partition) roll(roll func() error) error {
 // Copy copies sealed segments to the bucket: those that end at or below the high
 // watermark, the last stable offset, and the last border with a producer snapshot. It
 // returns how many were committed. What has expired is not worth an upload, so it copies
-// nothing while Retain has sealed segments to delete that are not in the bucket.
+// nothing while Retain has sealed segments to delete that are not in the bucket. Where
+// the producers are incomplete, it first completes them from the bucket.
 func (p *Partition) Copy(ctx context.Context) (int, error) {
 	release, err := p.HoldCopies(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer release()
-	if !p.config.Load().RemoteStorage {
+	p.writing.Lock()
+	incomplete := p.incomplete
+	p.writing.Unlock()
+	if !incomplete && !p.config.Load().RemoteStorage {
 		return 0, nil
 	}
 	if ready, err := p.readyRemote(ctx); !ready {
 		return 0, err
+	}
+	if incomplete {
+		if err := p.complete(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if !p.config.Load().RemoteStorage {
+		return 0, nil
 	}
 	o := p.Offsets()
 	if retention.Plan(p.policy(), p.retentionState(o, p.now())).LogStart > max(o.TieredEnd, o.LogStart) {

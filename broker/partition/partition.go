@@ -74,8 +74,11 @@ type Partition struct {
 	closed    bool
 	// unsnapped is how many bytes of batches lie above the newest snapshot.
 	unsnapped int64
-	// incomplete: of producers that wrote below the local log start only, nothing is known.
+	// incomplete: of producers that wrote below the local log start only, nothing is known,
+	// and the bucket has not been asked. Until it has, no producer snapshot is written, so
+	// that after a restart it is asked again, and nothing is copied. See complete.
 	incomplete bool
+	recovered  time.Time // when the producers were read from the local log
 
 	// snapshots orders the writing of snapshots, which happens outside of writing, and
 	// makes Close wait for it.
@@ -240,7 +243,7 @@ func (p *Partition) Size() (local, remote int64) {
 }
 
 // Close resigns, stores a producer snapshot at the log end, so that the next start
-// scans nothing, and closes the log.
+// scans nothing, unless the producers are incomplete, and closes the log.
 func (p *Partition) Close() error {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -252,7 +255,7 @@ func (p *Partition) Close() error {
 	p.snapshots.Lock()
 	defer p.snapshots.Unlock()
 	var err error
-	if p.log.Err() == nil {
+	if p.log.Err() == nil && !p.incomplete {
 		err = p.log.WriteSnapshot(p.log.Offsets().End, p.producers.states())
 	}
 	return errors.Join(err, p.log.Close())

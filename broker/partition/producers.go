@@ -238,6 +238,36 @@ func (s producers) load(states []segment.ProducerState, seen int64) {
 	}
 }
 
+// replay applies a batch of the log as far as producers go: a control batch is whole, of
+// others the header suffices.
+func (s producers) replay(b batch.Batch, seen int64) {
+	if b.ProducerID() < 0 {
+		return
+	}
+	if !b.Control() {
+		s.update(b, seen)
+		return
+	}
+	if marker, err := batch.ReadMarker(b); err == nil { // others are of KRaft, or emptied by compaction
+		s.end(b, marker, seen)
+	}
+}
+
+// complete takes from an older snapshot the producers that are not known, and of the
+// others the epoch of the coordinator, where no marker has been seen since.
+func (s producers) complete(older []segment.ProducerState, seen int64) {
+	var missing []segment.ProducerState
+	for _, st := range older {
+		p := s[st.ProducerID]
+		if p == nil {
+			missing = append(missing, st)
+		} else if p.coordinatorEpoch == none {
+			p.coordinatorEpoch = st.CoordinatorEpoch
+		}
+	}
+	s.load(missing, seen)
+}
+
 // remember completes the last batch of each producer by the ones before it, where
 // older, a scan of the log below, ends at the very same batch.
 func (s producers) remember(older producers) {

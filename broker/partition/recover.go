@@ -28,14 +28,16 @@ func (p *Partition) recover() error {
 	}
 	if !found || at < o.LocalStart { // nothing is known of what lies between
 		at, states = o.LocalStart, nil
-		p.incomplete = at > 0
+		p.incomplete = at > 0 && p.remote != nil
 	}
+	p.recovered = p.now()
 	return p.rebuild(at, states)
 }
 
 // rebuild replaces all that is known of producers and transactions by a snapshot and
 // the batches of the local log above it, and stores a snapshot at each segment border
-// that it comes across. The caller holds writing, or nobody else knows the partition.
+// that it comes across, unless they are incomplete. The caller holds writing, or nobody
+// else knows the partition.
 func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 	o := p.log.Offsets()
 	now := p.now().UnixMilli()
@@ -45,7 +47,7 @@ func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 	segments := p.log.Segments()
 	borders := func(upTo int64) error {
 		for len(segments) > 0 && segments[0].Base <= upTo {
-			if base := segments[0].Base; base > max(at, o.LocalStart) {
+			if base := segments[0].Base; base > max(at, o.LocalStart) && !p.incomplete {
 				// A full disk stops no start: the snapshot can be made again.
 				if err := p.log.WriteSnapshot(base, p.producers.states()); err != nil && !errors.Is(err, segment.ErrNoSpace) {
 					return err
@@ -74,6 +76,9 @@ func (p *Partition) rebuild(at int64, states []segment.ProducerState) error {
 		return err
 	}
 	p.active = p.log.ActiveBase()
+	if p.incomplete {
+		return nil
+	}
 	p.mu.Lock()
 	p.snapshotEnd = p.active
 	p.mu.Unlock()

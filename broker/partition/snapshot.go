@@ -21,7 +21,7 @@ const snapshotBytes = 1 << 20
 func (p *Partition) Snapshot() error {
 	p.writing.Lock()
 	size := p.unsnapped
-	// What is not known yet must not pass for known: see completeFromTier.
+	// What is not known yet must not pass for known: see complete.
 	if p.closed || p.incomplete || size < snapshotBytes {
 		p.writing.Unlock()
 		return nil
@@ -46,7 +46,7 @@ func (p *Partition) Snapshot() error {
 type border struct {
 	offset    int64
 	producers []segment.ProducerState
-	rolled    bool // false: no border was crossed
+	rolled    bool // false: no border was crossed, or complete takes the snapshot of it
 }
 
 // takeSnapshot looks whether the log has rolled and returns the state of the
@@ -57,7 +57,11 @@ func (p *Partition) takeSnapshot() border {
 	if active == p.active {
 		return border{}
 	}
-	p.active, p.unsnapped = active, 0
+	p.active = active
+	if p.incomplete {
+		return border{}
+	}
+	p.unsnapped = 0
 	return border{active, p.producers.states(), true}
 }
 

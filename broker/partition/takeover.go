@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/varvelog/varve/segment"
+	"github.com/varvelog/varve/segment/batch"
 	"github.com/varvelog/varve/tiering"
 )
 
@@ -16,7 +18,7 @@ import (
 // then come from the bucket (I42). They come from there, too, where a power cut has
 // taken the local snapshots and the records they stand for are no longer on disk; but
 // in that case the bucket is not waited for in vain: without it, a producer of which
-// nothing is known begins anywhere (KIP-360).
+// nothing is known begins anywhere (KIP-360), and Copy asks again.
 func (p *Partition) catchUp(ctx context.Context) error {
 	r := p.remote.Offsets()
 	if !r.Known {
@@ -30,10 +32,10 @@ func (p *Partition) catchUp(ctx context.Context) error {
 		if err := p.startFromTier(ctx, r.End); err != nil {
 			return err
 		}
-	case incomplete && r.End > 0:
-		if err := p.completeFromTier(ctx, r.End); err != nil {
+	case incomplete:
+		if err := p.complete(ctx); err != nil {
 			p.mu.Lock()
-			p.snapshotErr = fmt.Errorf("read producer snapshot at %d from the bucket: %w", r.End, err)
+			p.snapshotErr = err
 			p.mu.Unlock()
 		}
 	}
@@ -58,23 +60,97 @@ func (p *Partition) startFromTier(ctx context.Context, end int64) error {
 	return p.rebuild(end, states)
 }
 
-// completeFromTier rebuilds the producers from the snapshot at the tiered end, and the
-// lineage up to there.
-func (p *Partition) completeFromTier(ctx context.Context, end int64) error {
-	states, lineage, err := p.remoteSnapshot(ctx)
-	if err != nil {
-		return err
+// complete adds what the bucket knows of producers that wrote below the local log start
+// only, and the lineage up to the tiered end; where the bucket does not reach the local
+// log, nothing more can be known. It stores the snapshots of the segment borders above,
+// and holds up appends for none of its reads. It may be called while this replica leads.
+//
+// No transaction that is open now is older than what the local log knows of it: the
+// tiered end never passes the last stable offset (I1).
+func (p *Partition) complete(ctx context.Context) error {
+	var states []segment.ProducerState
+	var lineage []segment.EpochStart
+	at, r := p.log.Offsets().LocalStart, p.remote.Offsets()
+	if r.End >= at {
+		var err error
+		if states, lineage, err = p.remoteSnapshot(ctx); err != nil {
+			return fmt.Errorf("read producer snapshot at %d from the bucket: %w", r.End, err)
+		}
+		if p.remote.Offsets().End != r.End {
+			return fmt.Errorf("%w: the tiered end has moved from %d while its producers were read", ErrRemote, r.End)
+		}
+		if len(states) > 0 { // without, the local log knows more
+			at = r.End
+		}
 	}
+	now := p.now()
+	known := producers{}
+	known.load(states, now.UnixMilli())
+	for {
+		border, err := p.snapshotBorders(at, known, now.UnixMilli())
+		if err != nil {
+			return fmt.Errorf("complete producer snapshots from %d: %w", at, err)
+		}
+		if done, err := p.adopt(border, r, states, lineage, now); done || err != nil {
+			return err
+		}
+		at = border
+	}
+}
+
+// snapshotBorders stores a snapshot of the producers known at an offset, goes on with them
+// up to the base of the active segment, and stores one at each segment border on the way.
+func (p *Partition) snapshotBorders(at int64, known producers, now int64) (active int64, err error) {
+	for _, s := range p.log.Segments() {
+		if s.Base > at {
+			err := p.walk(at, s.Base, func(b batch.Batch) error {
+				if b.BaseOffset() >= at { // the first one may begin below
+					known.replay(b, now)
+				}
+				return nil
+			})
+			if err != nil {
+				return at, err
+			}
+			at = s.Base
+		} else if s.Next <= at && s.Sealed {
+			continue
+		}
+		p.snapshots.Lock()
+		err = p.log.WriteSnapshot(at, known.states())
+		p.snapshots.Unlock()
+		if err != nil {
+			return at, logError(err)
+		}
+	}
+	return at, nil
+}
+
+// adopt ends complete, if the segment that begins at border is still the active one.
+func (p *Partition) adopt(border int64, r tiering.Offsets, states []segment.ProducerState, lineage []segment.EpochStart, now time.Time) (done bool, err error) {
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if o := p.log.Offsets(); end < o.LocalStart || end > o.End {
-		return nil
+	if p.closed {
+		return false, ErrClosed
 	}
-	if err := p.log.SetEpochs(spliced(lineage, p.log.Epochs(), p.remote.Offsets().Start, end)); err != nil {
-		return logError(err)
+	if p.active > border {
+		return false, nil
+	}
+	if len(lineage) > 0 {
+		if err := p.log.SetEpochs(spliced(lineage, p.log.Epochs(), r.Start, r.End)); err != nil {
+			return false, logError(err)
+		}
+	}
+	// Whoever is not known here has written nothing since recovery, and may be forgotten;
+	// and who has been forgotten here would come back with an older state.
+	if now.Sub(p.recovered) < p.producerExpiry {
+		p.producers.complete(states, now.UnixMilli())
 	}
 	p.incomplete = false
-	return p.rebuild(end, states)
+	p.mu.Lock()
+	p.snapshotEnd = max(p.snapshotEnd, p.active)
+	p.mu.Unlock()
+	return true, nil
 }
 
 // spliced is the lineage of a log from start on whose records below border are those
