@@ -23,7 +23,8 @@ func logVerifyCommand(f *flags) *cobra.Command {
 		Long: `Read every file of a log directory, of Varve or of Apache Kafka, and of the bucket in it
 or of a bucket's own directory, and name each fault: file, position, offset and reason.
 Nothing is changed. What a start mends by itself, as a torn end after a crash, is named,
-too. The directory's lock is taken, so a broker that runs there is an error; with
+too. The directory's lock is taken, so a broker that runs there is an error, be it of
+Varve or of Apache Kafka; with
 --force-read-only the lock is not asked for, and what the broker writes meanwhile may
 show as faults.
 

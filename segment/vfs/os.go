@@ -154,7 +154,10 @@ func (o *OS) SyncAll(dir string) error {
 	return syncError("syncfs", dir, retry(func() error { return unix.Syncfs(fd) }))
 }
 
-// osLock is a held flock(2): it goes with the descriptor, so also with the process.
+// osLock is a held lock of the whole file, of the open file description: it goes with
+// the descriptor, so also with the process. It excludes the locks that processes hold by
+// fcntl(2), which is how a Java virtual machine locks: Apache Kafka does not start on a
+// directory of ours, nor we on one of its.
 type osLock struct{ *osFile }
 
 // Lock implements FS.
@@ -164,8 +167,9 @@ func (o *OS) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	l := osLock{f.(*osFile)}
-	err = retry(func() error { return unix.Flock(l.fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	whole := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	err = retry(func() error { return unix.FcntlFlock(uintptr(l.fd), unix.F_OFD_SETLK, &whole) })
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) { // POSIX has either
 		err = ErrLocked
 	}
 	if err != nil {

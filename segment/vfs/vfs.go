@@ -62,7 +62,8 @@ type FS interface {
 	// It reports write-back errors that arose since the last call.
 	SyncAll(dir string) error
 	// Lock takes an exclusive lock on a file that it creates when missing, and
-	// returns ErrLocked at once when another process or holder has it.
+	// returns ErrLocked at once when another process or holder has it: of Varve, or
+	// Apache Kafka by the same name.
 	Lock(name string) (io.Closer, error)
 	// Free returns the bytes that a file in dir can still grow by.
 	Free(dir string) (int64, error)
