@@ -59,13 +59,6 @@ func (r Run) Count(result Result) int {
 	return n
 }
 
-// Known explains tests that do not pass on varve though they do on Kafka: those whose
-// names begin with Prefix.
-type Known struct {
-	Prefix string
-	Reason string
-}
-
 // Row is one test in a comparison. Reason says why it did not pass.
 type Row struct {
 	Name   string
@@ -81,19 +74,16 @@ type Comparison struct {
 	Neither   []Row // fail on Kafka, and do not pass on varve; with Kafka's reason
 	Skipped   []Row // skipped on Kafka; with its reason
 	VarveOnly []Row // pass on varve, and not on Kafka; with Kafka's reason
-	Known     []Row // pass on Kafka, and not on varve; with the reason of the known list
-	Broken    []Row // the same without an explanation; with varve's reason
+	Broken    []Row // pass on Kafka, and not on varve; with varve's reason
 	Unsteady  []Row // failed and passed when they were run again; with the broker and the first reason
 	Left      []Row // were not run at all, and why; the caller says so
-	Stale     []Row // of the known list: entries that explain nothing; with their reasons
 }
 
 // Compare compares two runs of one suite.
-func Compare(suite string, kafka, varve Run, known []Known) Comparison {
+func Compare(suite string, kafka, varve Run) Comparison {
 	c := Comparison{Suite: suite, Kafka: kafka, Varve: varve}
 	names := maps.Clone(kafka)
 	maps.Copy(names, varve)
-	used := make([]bool, len(known))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		k, v := kafka[name], varve[name]
 		if k.Result == Passed && k.Reason != "" {
@@ -106,23 +96,13 @@ func Compare(suite string, kafka, varve Run, known []Known) Comparison {
 		case k.Result == Passed && v.Result == Passed:
 			c.Both++
 		case k.Result == Passed:
-			if i := explains(known, name); i >= 0 {
-				used[i] = true
-				c.Known = append(c.Known, Row{name, known[i].Reason})
-			} else {
-				c.Broken = append(c.Broken, Row{name, v.why()})
-			}
+			c.Broken = append(c.Broken, Row{name, v.why()})
 		case v.Result == Passed:
 			c.VarveOnly = append(c.VarveOnly, Row{name, k.why()})
 		case k.Result == Skipped:
 			c.Skipped = append(c.Skipped, Row{name, k.why()})
 		default:
 			c.Neither = append(c.Neither, Row{name, k.why()})
-		}
-	}
-	for i, k := range known {
-		if !used[i] {
-			c.Stale = append(c.Stale, Row{k.Prefix, k.Reason})
 		}
 	}
 	return c
@@ -161,10 +141,6 @@ func (r Run) Steady(again Run) {
 			r[name] = Outcome{again[name].Result, r[test].Reason}
 		}
 	}
-}
-
-func explains(known []Known, name string) int {
-	return slices.IndexFunc(known, func(k Known) bool { return strings.HasPrefix(name, k.Prefix) })
 }
 
 // why is the reason of an outcome that is not a pass.

@@ -32,7 +32,7 @@ func TestFranzGo(t *testing.T) {
 			return goTest(ctx, t, address, "^"+test+"$")
 		},
 	})
-	judge(t, Compare("franz-go: kgo and kadm", kafka, varve, nil))
+	judge(t, Compare("franz-go: kgo and kadm", kafka, varve))
 }
 
 // goTest runs the tests of franz-go that match a pattern.

@@ -13,15 +13,15 @@ import (
 //	### Test "0081_admin (do_test_CreateAcls:1539)" failed at 0081-admin.c:1622:… ###
 //	Test assertion failed: …
 //	[0081_admin / 0.2s] WARN: SKIPPING TEST: why not
-//	[0081_admin / 3.0s] ================= Test 0081_admin PASSED =================
+//	[0081_admin /103.0s] ================= Test 0081_admin PASSED =================
 var (
 	colours    = regexp.MustCompile(`\x1b(\[[0-9;]*m|\(B)`)
 	running    = regexp.MustCompile(`=== Running test (\w+) ===`)
 	finished   = regexp.MustCompile(`=== Test (\w+) PASSED ===`)
-	skipping   = regexp.MustCompile(`^\[(\w+) */ .*SKIPPING TEST: (.*)$`)
-	subPassed  = regexp.MustCompile(`^\[(\w+) */ [^]]*\] \[ (\w+):\d+.*: PASS \(`)
-	subSkipped = regexp.MustCompile(`^\[(\w+) */ [^]]*\] .*\[ (\w+):\d+.*: SKIP(?:PED)?:? ?(.*?) *\]?$`)
-	nextLine   = regexp.MustCompile(`\[\w+ */ +[\d.]+s\].*$`) // where a line has no end
+	skipping   = regexp.MustCompile(`^\[(\w+) */.*SKIPPING TEST: (.*)$`)
+	subPassed  = regexp.MustCompile(`^\[(\w+) */[^]]*\] \[ (\w+):\d+.*: PASS \(`)
+	subSkipped = regexp.MustCompile(`^\[(\w+) */[^]]*\] .*\[ (\w+):\d+.*: SKIP(?:PED)?:? ?(.*?) *\]?$`)
+	nextLine   = regexp.MustCompile(`\[\w+ */ *[\d.]+s\].*$`) // where a line has no end
 	failing    = regexp.MustCompile(`^### Test "(\w+)(?: \((\w+):[^"]*\))?" failed at (\S+) at .*: ###$`)
 )
 

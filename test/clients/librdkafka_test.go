@@ -5,6 +5,7 @@ package clients
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -26,8 +27,15 @@ const testLimit = 20 * time.Minute
 // protocol, most of them waiting. It starts first.
 const longest = "0113"
 
-// atOnce is how many processes run at one broker at a time. The tests mostly wait.
-const atOnce = 4
+// atOnce is how many processes run at one broker at a time. The tests mostly wait, those
+// of share groups more than others.
+const (
+	atOnce      = 4
+	atOnceShare = 6
+)
+
+// only are the numbers of the tests that are run, where some are named.
+var only = flag.String("only", "", "numbers of librdkafka's tests to run, separated by commas; all without")
 
 // delay is Kafka's default: tests that start several members at once expect them to be in
 // the first rebalance together.
@@ -39,6 +47,7 @@ type librdkafka struct {
 	kafka    string // of Apache Kafka's scripts
 	protocol string // of its consumers
 	scenario string // of its tests
+	share    bool   // run the tests of share groups, and no others
 }
 
 // TestLibrdkafka runs those of librdkafka's tests that need a broker.
@@ -61,39 +70,43 @@ func TestLibrdkafkaWithoutAutoCreation(t *testing.T) {
 	l := newLibrdkafka(t)
 	l.scenario = "noautocreate"
 	kafka, varve := both(t, l.suite(), delay, "auto.create.topics.enable=false")
-	judge(t, Compare("librdkafka, auto.create.topics.enable=false", kafka, varve, nil))
+	judge(t, Compare("librdkafka, auto.create.topics.enable=false", kafka, varve))
+}
+
+// TestLibrdkafkaShareGroups runs those of share groups (KIP-932), which want to set shorter
+// locks than brokers let groups have by default. Each takes minutes, most of them waiting.
+func TestLibrdkafkaShareGroups(t *testing.T) {
+	l := newLibrdkafka(t)
+	l.share = true
+	kafka, varve := both(t, l.suite(), delay, "group.share.min.record.lock.duration.ms=1000")
+	judge(t, l.compare("librdkafka, share groups", kafka, varve))
 }
 
 func (l *librdkafka) compare(name string, kafka, varve Run) Comparison {
-	c := Compare(name, kafka, varve, []Known{
-		{"0081_admin/do_test_AlterConfigs", kerberos},
-		{"0081_admin/do_test_IncrementalAlterConfigs", kerberos},
-	})
-	for _, left := range l.left() {
-		c.Left = append(c.Left, left.Row)
-	}
+	c := Compare(name, kafka, varve)
+	c.Left = l.left()
 	return c
 }
 
-const kerberos = "the test sets sasl.kerberos.min.time.before.relogin of the broker, which is refused: logins are not built yet"
-
-// leftOut are tests that are not run, from one number to another.
-type leftOut struct {
-	first, last string
-	Row
-}
-
-func (l *librdkafka) left() []leftOut {
-	all := []leftOut{{"0170", "0190", Row{"0170 to 0190", "share groups (KIP-932): most wait for minutes each; kgo's tests of share groups run"}}}
-	if l.protocol == "consumer" {
-		all = append(all, leftOut{"0118", "0118", Row{"0118", "which of its two consumers joins first decides, over either broker, and that is left to chance"}})
+// left are tests that are not run, by number, and why.
+func (l *librdkafka) left() []Row {
+	switch {
+	case l.share:
+		return []Row{{"0190", "metrics of share consumers: it is started by hand, with a plugin in the broker that writes them to a topic"}}
+	case l.protocol == "consumer":
+		return []Row{{"0118", "which of its two consumers joins first decides, over either broker, and that is left to chance"}}
 	}
-	return all
+	return nil
 }
+
+// The first and the last test of share groups.
+const firstShare, lastShare = "0170", "0190"
 
 // leaves tells whether a test is not run.
 func (l *librdkafka) leaves(number string) bool {
-	return slices.ContainsFunc(l.left(), func(o leftOut) bool { return o.first <= number && number <= o.last })
+	return (firstShare <= number && number <= lastShare) != l.share ||
+		slices.ContainsFunc(l.left(), func(r Row) bool { return r.Name == number }) ||
+		*only != "" && !slices.Contains(strings.Split(*only, ","), number)
 }
 
 // split are tests that are run subtest by subtest: one that fails ends its process, and
@@ -110,9 +123,11 @@ func newLibrdkafka(t *testing.T) *librdkafka {
 	}
 	harness.Need(t, filepath.Join(l.dir, "test-runner"))
 	t.Cleanup(func() {
-		left, _ := filepath.Glob(filepath.Join(l.dir, "stats_*.json"))
-		for _, file := range left {
-			os.Remove(file)
+		for _, pattern := range []string{"stats_*.json", "rdkafkatest_*.offset"} {
+			left, _ := filepath.Glob(filepath.Join(l.dir, pattern))
+			for _, file := range left {
+				os.Remove(file)
+			}
 		}
 	})
 	return l
@@ -187,7 +202,11 @@ func (l *librdkafka) run(ctx context.Context, t *testing.T, address string) Run 
 	run := Run{}
 	var mu sync.Mutex
 	var wait sync.WaitGroup
-	for range atOnce {
+	most := atOnce
+	if l.share {
+		most = atOnceShare
+	}
+	for range most {
 		wait.Go(func() {
 			for p := range parts {
 				one := l.runPart(ctx, t, address, p)
