@@ -44,7 +44,7 @@ func (p *production) verify(to *pending, i int) error {
 	switch {
 	case p.known && producer != p.producer:
 		return refuse(kerr.InvalidProducerIDMapping, "a request has records of one transaction only")
-	case !p.s.Config().Transactions.Verify:
+	case !p.s.Config().Transactions.Verify && p.c.Version < addingProduce: // newer ones rely on being added
 		return nil
 	}
 	p.producer, p.known = producer, true

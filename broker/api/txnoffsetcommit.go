@@ -60,7 +60,8 @@ func (s *Server) keepExisting(q *kmsg.TxnOffsetCommitRequest) (refused [][]bool)
 // admitOffsets makes sure that the group's partition is part of the transaction, and
 // returns what the append has to show of that.
 func (s *Server) admitOffsets(ctx context.Context, version int16, q *kmsg.TxnOffsetCommitRequest) (partition.Guard, int16) {
-	if !s.Config().Transactions.Verify || len(q.Topics) == 0 {
+	unverified := !s.Config().Transactions.Verify && version < addingOffsets // newer ones rely on being added
+	if unverified || len(q.Topics) == 0 {
 		return partition.Unguarded, 0
 	}
 	tp := s.offsetsOf(q.Group)

@@ -14,7 +14,8 @@ import (
 type Guard int64
 
 // Unguarded batches are let in as they come: those of an earlier leader, and with
-// transaction.partition.verification.enable=false all.
+// transaction.partition.verification.enable=false those of clients that add the partition
+// to the transaction themselves.
 const Unguarded Guard = 0
 
 // guardOpen is the guard of a batch whose transaction was open: it has to be open still.

@@ -140,6 +140,54 @@ func TestTxnIsReadAllOrNotAtAll(t *testing.T) {
 	}
 }
 
+// TestTxnOfVersion2NeedsNoVerification: without transaction.partition.verification.enable
+// what older clients send is not verified; those whose transactions the broker adds
+// partitions to (KIP-890) end them in every partition still.
+func TestTxnOfVersion2NeedsNoVerification(t *testing.T) {
+	b := harness.StartBroker(t, append(quick(), "transaction.partition.verification.enable=false")...)
+	createTopic(t, b, "in", 1, nil)
+	createTopic(t, b, "out", 1, nil)
+	ctx := within(t, time.Minute)
+	if err := client(t, b, kgo.DefaultProduceTopic("in")).ProduceSync(ctx, kgo.StringRecord("v")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(b.Address), kgo.TransactionalID("unverified"), kgo.DefaultProduceTopic("out"),
+		kgo.ConsumerGroup("copy"), kgo.ConsumeTopics("in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Client().Ping(ctx); err != nil { // or it would not know what the broker offers, and begin an older one
+		t.Fatal(err)
+	}
+	if err := s.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.PollFetches(ctx).NumRecords(); n != 1 {
+		t.Fatalf("%d records", n)
+	}
+	if err := s.ProduceSync(ctx, kgo.StringRecord("v")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if committed, err := s.End(ctx, kgo.TryCommit); err != nil || !committed {
+		t.Fatalf("committed: %v, %v", committed, err)
+	}
+	a := admin(t, b)
+	harness.Until(t, time.Minute, "the end of the transaction", func() error {
+		offsets, err := a.FetchOffsets(ctx, "copy")
+		if err != nil {
+			return err
+		}
+		if o, ok := offsets.Lookup("in", 0); !ok || o.At != 1 {
+			return fmt.Errorf("committed offset %+v", o)
+		}
+		if stable, high := ends(t, a, "out", 0); stable != 2 || high != 2 {
+			return fmt.Errorf("last stable offset %d, end %d: want the record and its marker", stable, high)
+		}
+		return nil
+	})
+}
+
 // TestTxnOfADeadClientEnds: R16, its records hold up readers for its timeout and a check.
 func TestTxnOfADeadClientEnds(t *testing.T) {
 	b := harness.StartBroker(t, append(quick(), "transaction.abort.timed.out.transaction.cleanup.interval.ms=500")...)
