@@ -28,6 +28,7 @@ type instance struct {
 	subscription Subscription
 	own          []label // of each of its series
 	address      string
+	member       string // of a group, "": of none
 
 	lastGet, lastPush time.Time
 	terminating       bool

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 
 	common "go.opentelemetry.io/proto/otlp/common/v1"
@@ -39,6 +40,10 @@ type point struct {
 	value   float64
 }
 
+// attributeMember is of the client and not of its series: it changes when a consumer joins
+// its group, and totals of before would stand beside those of after.
+const attributeMember = "group_member_id"
+
 // label is an attribute as it came, its value as text.
 type label struct{ name, value string }
 
@@ -47,7 +52,8 @@ type decoder struct {
 	most    int // points that are kept
 	looked  int // messages that were looked at
 	points  []point
-	leftOut int // points beyond most or with too many labels, and messages too large to be looked at
+	member  string // attributeMember, "" if there is none
+	leftOut int    // points beyond most or with too many labels, and messages too large to be looked at
 }
 
 // decode reads a push. It returns ErrInvalidRecord for what is no MetricsData.
@@ -77,6 +83,12 @@ func (d *decoder) resource(b []byte) error {
 		}
 		shared = appendLabels(shared, r.GetAttributes())
 	}
+	shared = slices.DeleteFunc(shared, func(l label) bool {
+		if l.name == attributeMember {
+			d.member = l.value
+		}
+		return l.name == attributeMember
+	})
 	for scope, err := range messages(b, fieldScopeMetrics) {
 		if err == nil {
 			err = d.scope(scope, shared)

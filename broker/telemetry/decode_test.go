@@ -59,14 +59,14 @@ func TestLabelsAreTheClientsThenThePointsThenTheResources(t *testing.T) {
 	c := Client{InstanceID: numbered(1), ClientID: "mine\xFF", Software: "apache-kafka-java", Version: "4.3.0", Address: "10.0.0.1"}
 	p.now = p.now.Add(time.Second)
 	push := Push{SubscriptionID: subscriptionID(c.InstanceID, []string{"*"}, time.Second), Metrics: encodedOf(t,
-		attributes("group_id", "g", "client_id", "another", "topic", "of the resource", "empty", ""),
+		attributes("group_id", "g", "group_member_id", "member", "client_id", "another", "topic", "of the resource", "empty", ""),
 		gaugeOf("m", 1, "topic", "t", "node.id", "n", "9", "nine", "__name__", "x"))}
 	if err := p.Push(t.Context(), p.now, c, push); err != nil {
 		t.Fatal(err)
 	}
 	want(t, p.Receiver, `kafka_client_m{client_id="mine",client_instance_id="AAAAAAAAAAEAAAAAAAAAAA",client_software_name="apache-kafka-java",client_software_version="4.3.0",group_id="g",key_9="nine",name="x",node_id="n",topic="t"} 1 gauge`)
 	for _, s := range p.Samples() {
-		if s.Name == infoName && s.String() != `kafka_client_info{client_id="mine",client_instance_id="AAAAAAAAAAEAAAAAAAAAAA",client_software_name="apache-kafka-java",client_software_version="4.3.0",client_source_address="10.0.0.1"} 1 gauge` {
+		if s.Name == infoName && s.String() != `kafka_client_info{client_id="mine",client_instance_id="AAAAAAAAAAEAAAAAAAAAAA",client_software_name="apache-kafka-java",client_software_version="4.3.0",client_source_address="10.0.0.1",group_member_id="member"} 1 gauge` {
 			t.Error(s)
 		}
 	}

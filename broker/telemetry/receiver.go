@@ -201,13 +201,18 @@ func (r *Receiver) forget(i *instance) {
 	delete(r.clients, i.id)
 }
 
-// patience is how long a client, or one of its series, is kept that is silent.
+// counterPatience is how long a counter is kept that its client pushes no more, though it
+// pushes: franz-go leaves out what has not changed, and so a total is as true as before.
+// A gauge is not.
+const counterPatience = time.Hour
+
+// patience is how long a client that is silent is kept, or a gauge.
 func (r *Receiver) patience(i *instance) time.Duration {
 	return max(r.options.Retention, expiryIntervals*i.subscription.Interval)
 }
 
 // Expire forgets the clients that have been silent for too long, and the series that
-// clients have pushed no more.
+// others have pushed no more.
 func (r *Receiver) Expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,9 +221,10 @@ func (r *Receiver) Expire(now time.Time) {
 			r.forget(i)
 			continue
 		}
-		patience := r.patience(i)
+		gauges := r.patience(i)
+		counters := max(gauges, counterPatience)
 		for key, s := range i.series {
-			if now.Sub(s.seen) >= patience {
+			if age := now.Sub(s.seen); age >= counters || age >= gauges && !s.counter {
 				delete(i.series, key)
 				r.series--
 			}

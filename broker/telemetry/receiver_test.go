@@ -183,18 +183,24 @@ func TestASilentClientIsForgottenAfterThreeIntervals(t *testing.T) {
 	}
 }
 
-func TestAMetricThatIsPushedNoMoreGoes(t *testing.T) {
+func TestAMetricThatIsPushedNoMoreGoesACounterLater(t *testing.T) {
 	p := pushed{newReceiver(t, Options{Retention: time.Second}, every), start}
 	client := Client{InstanceID: numbered(1)}
-	p.by(t, client, gaugeOf("old", 1), gaugeOf("kept", 1))
+	p.by(t, client, gaugeOf("old", 1), gaugeOf("kept", 1), sumOf("s", true, cumulative, 1))
 	for range 3 {
 		p.by(t, client, gaugeOf("kept", 2))
 	}
 	p.Expire(p.now)
+	const kept, total = `kafka_client_kept{client_instance_id="AAAAAAAAAAEAAAAAAAAAAA"} 2 gauge`, `kafka_client_s_total{client_instance_id="AAAAAAAAAAEAAAAAAAAAAA"} 1 counter`
+	want(t, p.Receiver, kept, total)
+
+	p.now = p.now.Add(counterPatience)
+	p.by(t, client, gaugeOf("kept", 2))
+	p.Expire(p.now)
+	want(t, p.Receiver, kept)
 	if s := p.Stats(); s.Series != 1 || s.Clients != 1 {
 		t.Errorf("%+v", s)
 	}
-	want(t, p.Receiver, `kafka_client_kept{client_instance_id="AAAAAAAAAAEAAAAAAAAAAA"} 2 gauge`)
 }
 
 func TestTheLongestSilentClientGoesForANewOne(t *testing.T) {

@@ -41,6 +41,7 @@ func ownLabels(c *Client) []label {
 // keep puts what a client has pushed in place of what it has pushed before.
 func (r *Receiver) keep(i *instance, now time.Time, d *decoder) {
 	r.stats.LeftOut += int64(d.leftOut)
+	i.member = strings.Clone(labelValue(d.member))
 	for _, p := range d.points {
 		if !r.set(i, now, &p) {
 			r.stats.LeftOut++
@@ -122,7 +123,7 @@ func (r *Receiver) copied() []Sample {
 		if len(i.series) == 0 {
 			continue
 		}
-		info := identify(infoName, i.own, []label{{labelSourceAddress, i.address}})
+		info := identify(infoName, i.own, []label{{labelSourceAddress, i.address}, {attributeMember, i.member}})
 		samples = append(samples, Sample{Name: infoName, Kind: Gauge, Labels: info.names, Values: info.values, Value: 1})
 		for _, s := range i.series {
 			kind := Gauge
