@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -35,7 +36,9 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	run("share coordinator", b.tick(b.shares, b.steadyNow))
 	run("http", b.http.serve)
 	for _, l := range b.loops() {
-		run(l.name, func(ctx context.Context) error { return every(ctx, l.every, l.step) })
+		run(l.name, func(ctx context.Context) error {
+			return every(ctx, firstPause(l.every, rand.Float64()), l.every, l.step)
+		})
 	}
 	g.Go(func() error { return b.wire.Serve(ctx, b.listeners...) })
 	b.http.ready.Store(true)
@@ -87,10 +90,25 @@ const cleanerPause = 100 * time.Millisecond
 // reopenPause is how long a partition that could not be opened is left alone.
 const reopenPause = 5 * time.Second
 
-// every calls step again and again, with a pause of d between the end of one and the
-// beginning of the next.
-func every(ctx context.Context, d time.Duration, step func(context.Context)) error {
-	timer := time.NewTimer(d)
+// rare is from which interval on a broker may be restarted more often than work is due.
+const rare = time.Hour
+
+// firstPause returns how long after the start work is first due; random is in [0, 1).
+// Rare work begins anywhere in its interval: else a broker that is restarted more often
+// never does it. This way a broker that is up for a time does as much of it, in the mean,
+// however often it is restarted, and brokers that start together do not list a bucket
+// together.
+func firstPause(interval time.Duration, random float64) time.Duration {
+	if interval < rare {
+		return interval
+	}
+	return time.Duration(random * float64(interval))
+}
+
+// every calls step after a first pause, and again and again, with a pause of d between
+// the end of one and the beginning of the next.
+func every(ctx context.Context, first, d time.Duration, step func(context.Context)) error {
+	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
