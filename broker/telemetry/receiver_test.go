@@ -259,7 +259,7 @@ func TestABombCostsBoundedMemory(t *testing.T) {
 		metrics []byte
 		want    error
 	}{
-		{"bytes", batch.Zstd, w.EncodeAll(make([]byte, 512<<20), nil), ErrTooLarge},
+		{"bytes", batch.Zstd, w.EncodeAll(make([]byte, 64<<20), nil), ErrTooLarge},
 		{"data points of one metric", batch.None, gauge(bytes.Repeat([]byte{1<<3 | 2, 0}, 100<<10)...), nil},
 		{"a metric of too many data points", batch.None, gauge(bytes.Repeat([]byte{1<<3 | 2, 0}, 400<<10)...), nil},
 		{"metrics", batch.None, message(1, message(2, bytes.Repeat([]byte{2<<3 | 2, 0}, 400<<10)...)...), nil},
