@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"sync/atomic"
@@ -304,7 +305,7 @@ func (c *Transactions) List(q *kmsg.ListTransactionsRequest) *kmsg.ListTransacti
 		}
 	}
 	if q.TransactionalIDPattern != nil && *q.TransactionalIDPattern != "" {
-		pattern, err := regexp.Compile(`\A(?:` + *q.TransactionalIDPattern + `)\z`)
+		pattern, err := compilePattern(*q.TransactionalIDPattern)
 		if err != nil {
 			p.ErrorCode = kerr.InvalidRegularExpression.Code
 			return p
@@ -324,6 +325,21 @@ func (c *Transactions) List(q *kmsg.ListTransactionsRequest) *kmsg.ListTransacti
 		p.ErrorCode, p.TransactionStates = code, nil
 	}
 	return p
+}
+
+// maxPattern is the longest pattern of transactional ids, in bytes: as long as an id may be.
+// One of a megabyte takes seconds and hundreds of megabytes to compile.
+const maxPattern = 1<<15 - 1
+
+// compilePattern makes a pattern that matches whole ids.
+func compilePattern(pattern string) (*regexp.Regexp, error) {
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("a pattern of %d bytes, of %d at most", len(pattern), maxPattern)
+	}
+	if _, err := regexp.Compile(pattern); err != nil { // alone: a ")" might close our group
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + pattern + `)\z`)
 }
 
 // listFilter is what a ListTransactions asks for.

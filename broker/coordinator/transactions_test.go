@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -507,7 +508,12 @@ func TestListFilters(t *testing.T) {
 			"pattern":       {func(q *kmsg.ListTransactionsRequest) { q.TransactionalIDPattern = pattern("shop-.") }, []string{"shop-1 Ongoing", "shop-2 CompleteCommit"}, 0},
 			"part of an id": {func(q *kmsg.ListTransactionsRequest) { q.TransactionalIDPattern = pattern("shop") }, nil, 0},
 			"bad pattern":   {func(q *kmsg.ListTransactionsRequest) { q.TransactionalIDPattern = pattern("(") }, nil, kerr.InvalidRegularExpression.Code},
-			"no state":      {func(q *kmsg.ListTransactionsRequest) { q.StateFilters = []string{"Asleep"} }, nil, 0},
+			"not closed":    {func(q *kmsg.ListTransactionsRequest) { q.TransactionalIDPattern = pattern("shop-1)|(?:bank") }, nil, kerr.InvalidRegularExpression.Code},
+			"longest": {func(q *kmsg.ListTransactionsRequest) {
+				q.TransactionalIDPattern = pattern(strings.Repeat("a", 1<<15-1))
+			}, nil, 0},
+			"too long": {func(q *kmsg.ListTransactionsRequest) { q.TransactionalIDPattern = pattern(strings.Repeat("a", 1<<15)) }, nil, kerr.InvalidRegularExpression.Code},
+			"no state": {func(q *kmsg.ListTransactionsRequest) { q.StateFilters = []string{"Asleep"} }, nil, 0},
 		} {
 			q := kmsg.NewPtrListTransactionsRequest()
 			q.Version = 2
