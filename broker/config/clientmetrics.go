@@ -79,9 +79,13 @@ func CheckClientMetrics(configs map[string]string) error {
 	return f.err()
 }
 
+// maxMatch is the longest expression of a match, in bytes. One of a megabyte would take
+// seconds and hundreds of megabytes to compile.
+const maxMatch = 1<<15 - 1
+
 func validMatch(pattern string) bool {
 	name, expression, found := strings.Cut(pattern, "=")
-	if !found || strings.Contains(expression, "=") || expression == "" || !slices.Contains(clientMatches, strings.TrimSpace(name)) {
+	if !found || strings.Contains(expression, "=") || expression == "" || len(expression) > maxMatch || !slices.Contains(clientMatches, strings.TrimSpace(name)) {
 		return false
 	}
 	_, err := regexp.Compile(strings.TrimSpace(expression))

@@ -27,6 +27,8 @@ func TestSubscriptionsToClientsMetricsAreChecked(t *testing.T) { // KIP-714
 		{"match", "client_id=a=b", "Illegal", false},
 		{"match", "group_id=a", "Illegal", false},
 		{"match", "client_id=[", "Illegal", false},
+		{"match", "client_id=" + strings.Repeat("a", maxMatch), "", false},
+		{"match", "client_id=" + strings.Repeat("a", maxMatch+1), "Illegal", false},
 	} {
 		err := CheckClientMetrics(map[string]string{c.key: c.value})
 		var interval *PushIntervalError
