@@ -24,13 +24,22 @@ func (s *Server) deleteTopics(ctx context.Context, c *call, q *kmsg.DeleteTopics
 		}
 	}
 	grant := s.mutations(c, strictDeleteTopics)
+	named := s.namedTopics(asked)
 	for i := range asked {
 		r := kmsg.NewDeleteTopicsResponseTopic()
 		r.Topic, r.TopicID = asked[i].Topic, asked[i].TopicID
 		t, err := s.deletable(&asked[i])
 		if err == nil {
+			switch named[t.ID] {
+			case 0:
+				continue // answered already
+			case 1:
+				err = grant(len(t.Partitions))
+			default:
+				err = refuse(kerr.InvalidRequest, "topic is named more than once in the request")
+				named[t.ID] = 0
+			}
 			r.Topic, r.TopicID = &t.Name, t.ID
-			err = grant(len(t.Partitions))
 		}
 		if err == nil {
 			err = s.deleteTopic(ctx, t)
@@ -39,6 +48,17 @@ func (s *Server) deleteTopics(ctx context.Context, c *call, q *kmsg.DeleteTopics
 		p.Topics = append(p.Topics, r)
 	}
 	return p
+}
+
+// namedTopics counts how often a request names each topic that there is, by name and by id.
+func (s *Server) namedTopics(asked []kmsg.DeleteTopicsRequestTopic) map[segment.TopicID]int {
+	named := make(map[segment.TopicID]int)
+	for i := range asked {
+		if t, err := s.deletable(&asked[i]); err == nil {
+			named[t.ID]++
+		}
+	}
+	return named
 }
 
 // deletable finds the topic of a request, which names it by name or by id.

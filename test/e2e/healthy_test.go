@@ -52,17 +52,23 @@ func withHealthy(t *testing.T, b *harness.Broker, limit int64, bad func(*testing
 		}
 	})
 	t.Run("bad", bad)
-	harness.Until(t, 30*time.Second, "the healthy client's work", func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if len(h.took) < 50 {
-			return fmt.Errorf("%d rounds", len(h.took))
+	during := h.rounds()
+	harness.Until(t, time.Minute, "the healthy client's work after all", func() error {
+		if n := h.rounds() - during; n < 50 {
+			return fmt.Errorf("%d rounds", n)
 		}
 		return nil
 	})
 	h.stop()
 	h.done.Wait()
 	h.judge(t, limit)
+}
+
+// rounds is how many have ended.
+func (h *healthy) rounds() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.took)
 }
 
 // round produces one record and reads it.

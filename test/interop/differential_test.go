@@ -346,6 +346,11 @@ func topicProbes() []probe {
 		}},
 		{name: "delete an unknown topic", version: 5, request: deleting("nowhere"), outcome: gone},
 		{name: "delete what was only validated", version: 5, request: deleting("imagined"), outcome: gone},
+		{name: "delete a topic twice at once", version: 5, outcome: gone, request: func(*world) kmsg.Request {
+			q := deleting("colliding_one")(nil).(*kmsg.DeleteTopicsRequest)
+			q.TopicNames = append(q.TopicNames, q.TopicNames[0])
+			return q
+		}},
 		{name: "delete an unknown topic id", version: 6, outcome: gone, request: func(*world) kmsg.Request {
 			q := kmsg.NewPtrDeleteTopicsRequest()
 			to := kmsg.NewDeleteTopicsRequestTopic()
