@@ -186,7 +186,6 @@ func TestDeadBrokersIDIsFreeAfterItsLease(t *testing.T) {
 // tier commits carry the new broker epoch.
 func TestLostLeaseIsReplaced(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
-		o.LeaseSeconds = 600 // heartbeats are the test's
 		n, p, fence := tiered(t, o)
 		before, _ := n.Image().broker(1)
 		if _, err := n.client.Revoke(t.Context(), clientv3.LeaseID(n.session.lease.Load())); err != nil {
@@ -220,7 +219,7 @@ func TestRunEndsWhenAnotherBrokerTookTheID(t *testing.T) {
 	a := launch(t, Options{NodeID: 1, Endpoints: endpoints, LeaseSeconds: 1})
 	a.register()
 	a.pause() // longer than its lease
-	b := launch(t, Options{NodeID: 1, Endpoints: endpoints, LeaseSeconds: 1})
+	b := launch(t, Options{NodeID: 1, Endpoints: endpoints, LeaseSeconds: longLease})
 	b.register()
 	if err := a.Run(t.Context()); !errors.Is(err, ErrNodeIDTaken) {
 		t.Errorf("Run: %v, want ErrNodeIDTaken", err)
