@@ -94,7 +94,10 @@ func (c *fetchSessions) settle(q *kmsg.FetchRequest) (session *fetchSession, par
 	case session.byID != (q.Version >= 13):
 		return nil, nil, false, kerr.FetchSessionTopicIDError
 	}
-	session.update(q)
+	if session.update(q); len(session.parts) == 0 {
+		delete(c.byID, session.id)
+		return nil, requested(q), true, nil // what it has named and forgotten at once
+	}
 	session.used, session.busy = c.now(), true
 	if session.epoch++; session.epoch < 0 { // wraps to 1: 0 asks for a new session
 		session.epoch = 1

@@ -94,8 +94,13 @@ func TestFetchSessionTakesTheLastOfAPartitionAndStartsWithNone(t *testing.T) {
 	if s, parts, _, _ := c.settle(twice); s == nil || !equal(indexes(parts), []int32{0}) || parts[0].offset != 7 {
 		t.Errorf("a partition twice: %v, parts %v", s, indexes(parts))
 	}
-	if s, _, _, _ := c.settle(fetchOf(0, initialEpoch, nil)); s == nil {
-		t.Error("no session for a request without partitions")
+	s, _, _, _ := c.settle(fetchOf(0, initialEpoch, nil))
+	if s == nil {
+		t.Fatal("no session for a request without partitions")
+	}
+	c.done(s)
+	if s, parts, full, err := c.settle(fetchOf(s.id, 1, nil)); s != nil || len(parts) > 0 || !full || err != nil {
+		t.Errorf("a session that goes on without partitions: %v, parts %v, full %v, %v", s, indexes(parts), full, err)
 	}
 }
 
