@@ -58,13 +58,14 @@ func (i *instance) admitGet(now time.Time) error {
 }
 
 // admitPush decides whether a push is taken, in the order of Kafka's checks: once an
-// interval, and the first after a Get at any time, for the client's own jitter lets it
-// come after half of the interval (KIP-714). The last push may always come early.
+// interval. The first after a Get may come at any time, since the Get was an interval
+// after the push before it: the client's own jitter lets it come after half of the
+// interval (KIP-714). The last push may always come early.
 func (i *instance) admitPush(now time.Time, p *Push, maxBytes int) error {
 	if i.terminating {
 		return ErrInvalidRequest
 	}
-	if i.lastGet.After(i.lastPush) || now.Sub(i.lastPush) >= i.subscription.Interval {
+	if now.Sub(i.lastPush) >= i.subscription.Interval {
 		i.lastPush = now
 	} else if !p.Terminating {
 		return ErrThrottled
