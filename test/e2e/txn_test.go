@@ -147,7 +147,7 @@ func TestTxnOfVersion2NeedsNoVerification(t *testing.T) {
 	b := harness.StartBroker(t, append(quick(), "transaction.partition.verification.enable=false")...)
 	createTopic(t, b, "in", 1, nil)
 	createTopic(t, b, "out", 1, nil)
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	if err := client(t, b, kgo.DefaultProduceTopic("in")).ProduceSync(ctx, kgo.StringRecord("v")).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
