@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/segment"
@@ -452,17 +453,19 @@ func survivesEveryFault(t *testing.T, withdraw bool) {
 }
 
 func TestI14AHungStoreEndsWithinTheDeadlineAndIsTriedAgain(t *testing.T) {
-	w := newWorld(t)
-	w.opts.RequestTimeout = 30 * time.Millisecond
-	l := w.filled(60)
-	r := w.leader()
-	w.bucket.SetHook(func(op mem.Op, _ string) mem.Fault { return mem.Fault{Hang: op == mem.Put} })
-	if _, err := r.Copy(t.Context(), l, l.Offsets().End); !errors.Is(err, objstore.ErrUnavailable) {
-		t.Fatalf("I14: %v", err)
-	}
-	w.bucket.SetHook(nil)
-	w.copyAll(r, l)
-	w.sameBytes(r, l)
+	synctest.Test(t, func(t *testing.T) { // what is well takes no time, however slow the machine is
+		w := newWorld(t)
+		w.opts.RequestTimeout = 30 * time.Millisecond
+		l := w.filled(60)
+		r := w.leader()
+		w.bucket.SetHook(func(op mem.Op, _ string) mem.Fault { return mem.Fault{Hang: op == mem.Put} })
+		if _, err := r.Copy(t.Context(), l, l.Offsets().End); !errors.Is(err, objstore.ErrUnavailable) {
+			t.Fatalf("I14: %v", err)
+		}
+		w.bucket.SetHook(nil)
+		w.copyAll(r, l)
+		w.sameBytes(r, l)
+	})
 }
 
 func TestExpireMovesEntriesToTheDeadListAndSweepDeletesThemAfterTheDelay(t *testing.T) {
