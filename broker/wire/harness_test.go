@@ -109,7 +109,7 @@ func mustBeClosed(t testing.TB, c net.Conn) {
 // eventually waits until the counters are as wanted.
 func eventually(t testing.TB, s *Server, what string, ok func(Stats) bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(s.Stats()); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(s.Stats()); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: %+v", what, s.Stats())
 		}
