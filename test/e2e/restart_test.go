@@ -277,7 +277,7 @@ func TestStartIsRefusedInOneSentence(t *testing.T) {
 		{"directory is a file", []string{"log.dirs=" + os.Args[0], free(), "varve.http.listener="}, []string{os.Args[0]}},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
-			out := strings.TrimSpace(b.Refused(10*time.Second, c.sets...))
+			out := strings.TrimSpace(b.Refused(30*time.Second, c.sets...))
 			lines := strings.Split(out, "\n")
 			last := lines[len(lines)-1]
 			for _, word := range c.says {

@@ -90,7 +90,7 @@ func startTrace(t *testing.T, pid int) *trace {
 	case <-attached:
 	case err := <-tr.done:
 		t.Fatalf("strace ended: %v", err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("strace does not attach")
 	}
 	return tr

@@ -41,7 +41,7 @@ func TestStalledPeersAreClosed(t *testing.T) {
 	if err := deaf.write(frame(fetchRequest("large", 0, 0, batches*size, batches*size), 1)); err != nil {
 		t.Fatal(err)
 	}
-	awaitClosed(t, b, "idle", 10*time.Second)
+	awaitClosed(t, b, "idle", time.Minute)
 	mustEnd(t, idle)
 	awaitClosed(t, b, "slow_frame", time.Minute)
 	mustEnd(t, partial)
