@@ -41,7 +41,7 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 		known = max(known, d.ClusterID())
 	}
 	store, err := cluster.Open(ctx, cluster.Options{
-		NodeID: b.config().NodeID, Dir: b.config().MetadataDir, Endpoints: b.config().MetadataEndpoints,
+		NodeID: b.config().NodeID, Dir: b.config().MetadataDir, Endpoints: b.config().MetadataEndpoints, Login: cluster.Login(b.config().Etcd),
 		LeaseSeconds: int64(b.config().BrokerSessionTimeout.Seconds()),
 	}, known)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -104,22 +103,6 @@ func makeRoom(ctx context.Context, client *clientv3.Client, etcd *embed.Etcd) er
 		}
 	}
 	return nil
-}
-
-// dial makes a client of an external etcd. It does not wait for it: the first request
-// does, within its deadline.
-func dial(endpoints []string) (*clientv3.Client, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            endpoints,
-		DialTimeout:          dialTimeout,
-		DialKeepAliveTime:    dialTimeout,
-		DialKeepAliveTimeout: dialTimeout,
-		Logger:               zap.NewNop(), // its errors come back from the calls
-	})
-	if err != nil {
-		return nil, unavailable("dial etcd at "+strings.Join(endpoints, ", "), err)
-	}
-	return client, nil
 }
 
 // quiet is the logger of the embedded etcd: errors only.

@@ -31,6 +31,7 @@ type Options struct {
 	// its lease has run out, and every start raises leader epochs.
 	Dir       string
 	Endpoints []string // external etcd instead
+	Login     Login    // of the external etcd
 	// LeaseSeconds is the broker session time-out; 0: 9.
 	LeaseSeconds int64
 	// Logger gets what etcd has to say at error level and above; nil: standard error.
@@ -104,7 +105,7 @@ func Open(ctx context.Context, o Options, clusterID string) (_ *Store, err error
 
 func (s *Store) connect(ctx context.Context) error {
 	if len(s.o.Endpoints) > 0 {
-		client, err := dial(s.o.Endpoints)
+		client, err := dial(ctx, s.o.Endpoints, s.o.Login)
 		if err != nil {
 			return err
 		}

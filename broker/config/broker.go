@@ -50,6 +50,7 @@ type Broker struct {
 
 	MetadataDir          string   // etcd's, when it is embedded
 	MetadataEndpoints    []string // of an external etcd; empty: embedded
+	Etcd                 Etcd     // how to reach that one
 	BrokerSessionTimeout time.Duration
 
 	HTTPListener string // host:port, "" is off

@@ -196,6 +196,7 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 		}
 	}
 	v.identity(b, f)
+	v.etcd(b, f)
 	v.listeners(b, f, notice)
 	v.httpListener(b, f)
 	v.directories(b, f)

@@ -124,6 +124,11 @@ var brokerKeys = []Key{
 	row("log.dirs", List, "", "Directories of the logs, separated by commas; each is flushed by itself.", null),
 	row("num.recovery.threads.per.data.dir", Int, "2", "Logs that are recovered at a time in each directory.", from(1), noEffect("as many logs are opened at a time as keep the disks and processors busy")),
 	row("metadata.endpoints", List, "", "Addresses of an external etcd; without any the broker embeds one.", toBroker(func(b *Broker) any { return &b.MetadataEndpoints })),
+	row("varve.etcd.ca.file", String, "", "Certificates, in PEM, of who signs an external etcd's; connections are then by TLS.", null),
+	row("varve.etcd.cert.file", String, "", "Certificate, in PEM, that the broker shows an external etcd; connections are then by TLS.", null),
+	row("varve.etcd.key.file", String, "", "Private key of that certificate, in PEM.", null),
+	row("varve.etcd.user", String, "", "User that an external etcd knows the broker as.", null),
+	row("varve.etcd.password", Password, "", "Password of that user.", null, secret),
 	row("varve.metadata.dir", String, "", "Directory of the embedded etcd; metadata in the first log directory by default.", null, toBroker(func(b *Broker) any { return &b.MetadataDir })),
 	row("broker.session.timeout.ms", Int, "9000", "How long a broker may be silent before its leaderships move.", from(1000), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.BrokerSessionTimeout })),
 

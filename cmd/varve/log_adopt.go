@@ -112,7 +112,7 @@ func adoptMetadata(ctx context.Context, cfg *config.Broker, plan adopt.Plan, tar
 	}
 	dir, _ = adopt.Below(dir, final, work)
 	return cluster.Open(ctx, cluster.Options{
-		NodeID: cfg.NodeID, Dir: dir, Endpoints: cfg.MetadataEndpoints, LeaseSeconds: int64(cfg.BrokerSessionTimeout.Seconds()),
+		NodeID: cfg.NodeID, Dir: dir, Endpoints: cfg.MetadataEndpoints, Login: cluster.Login(cfg.Etcd), LeaseSeconds: int64(cfg.BrokerSessionTimeout.Seconds()),
 	}, plan.ClusterID)
 }
 
