@@ -75,6 +75,11 @@ func (l *Limiter) Waits(k Kind) WaitStats {
 
 // Record counts what a client has used and returns how long it has to wait before it may
 // use more: until what it used in the windows is what the quota grants for that time.
+//
+// What a produce request brings is recorded once it has been appended, so each connection
+// of a client may exceed the quota by one request before it is held up. Kafka does the
+// same, in the callback that answers the request: the bytes have come already, and
+// refusing them would cost the client's link a second time.
 func (l *Limiter) Record(k Kind, user, client string, value float64, now time.Time) time.Duration {
 	q, ok := l.quotas.Load().ofClient(k, user, client)
 	if !ok {
