@@ -21,7 +21,7 @@ type consumerState struct {
 type consumerRoster = roster[*consumerMember, assignment]
 
 func newConsumerState() *consumerState {
-	return &consumerState{consumerRoster: newRoster[*consumerMember, assignment](0), regexes: map[string]*resolvedRegex{}}
+	return &consumerState{consumerRoster: newRoster[*consumerMember, assignment](), regexes: map[string]*resolvedRegex{}}
 }
 
 // clone is a copy whose maps may be changed.

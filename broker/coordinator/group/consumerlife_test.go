@@ -137,25 +137,25 @@ func (l *life) classicBeat(id string, generation int32) int16 {
 func TestPartitionsMoveOnceTheyAreRevoked(t *testing.T) {
 	l := newLife(t)
 	a := l.beat("a", 0, nil)
-	if a.MemberEpoch != 1 || !slices.Equal(partitionsOf(a), []int32{0, 1, 2, 3}) {
+	if a.MemberEpoch != 2 || !slices.Equal(partitionsOf(a), []int32{0, 1, 2, 3}) {
 		t.Fatalf("a alone: epoch %d, %v", a.MemberEpoch, partitionsOf(a))
 	}
 	b := l.beat("b", 0, nil)
-	if b.MemberEpoch != 2 || len(partitionsOf(b)) != 0 {
+	if b.MemberEpoch != 3 || len(partitionsOf(b)) != 0 {
 		t.Fatalf("b before a has revoked: epoch %d, %v", b.MemberEpoch, partitionsOf(b))
 	}
-	a = l.beat("a", 1, []int32{0, 1, 2, 3})
-	if a.MemberEpoch != 1 || len(partitionsOf(a)) != 2 {
+	a = l.beat("a", 2, []int32{0, 1, 2, 3})
+	if a.MemberEpoch != 2 || len(partitionsOf(a)) != 2 {
 		t.Fatalf("a is told to revoke: epoch %d, %v", a.MemberEpoch, partitionsOf(a))
 	}
 	left := partitionsOf(a)
-	if b = l.beat("b", 2, nil); len(partitionsOf(b)) != 0 {
+	if b = l.beat("b", 3, nil); len(partitionsOf(b)) != 0 {
 		t.Fatalf("b gets %v while a may read it", partitionsOf(b))
 	}
-	if a = l.beat("a", 1, left); a.MemberEpoch != 2 {
+	if a = l.beat("a", 2, left); a.MemberEpoch != 3 {
 		t.Fatalf("a has revoked: epoch %d", a.MemberEpoch)
 	}
-	if b = l.beat("b", 2, nil); len(partitionsOf(b)) != 2 || slices.Contains(partitionsOf(b), left[0]) {
+	if b = l.beat("b", 3, nil); len(partitionsOf(b)) != 2 || slices.Contains(partitionsOf(b), left[0]) {
 		t.Fatalf("b gets %v, a has %v", partitionsOf(b), left)
 	}
 	if got := l.g.Listed(); got.GroupState != "Stable" || got.GroupType != "consumer" {
@@ -225,10 +225,10 @@ func TestStaticMemberComesBackToItsPartitions(t *testing.T) {
 // TestCommitIsFencedByEpoch guards KIP-848 and, for partitions kept since, KIP-1251.
 func TestCommitIsFencedByEpoch(t *testing.T) {
 	l := newLife(t)
-	l.beat("a", 0, nil) // epoch 1, all four
-	l.beat("b", 0, nil) // epoch 2
-	left := partitionsOf(l.beat("a", 1, []int32{0, 1, 2, 3}))
-	l.beat("a", 1, left) // epoch 2
+	l.beat("a", 0, nil) // epoch 2, all four
+	l.beat("b", 0, nil) // epoch 3
+	left := partitionsOf(l.beat("a", 2, []int32{0, 1, 2, 3}))
+	l.beat("a", 2, left) // epoch 3
 	for _, c := range []struct {
 		name      string
 		version   int16
@@ -237,13 +237,13 @@ func TestCommitIsFencedByEpoch(t *testing.T) {
 		partition int32
 		want      int16
 	}{
-		{"the epoch it is in", 9, "a", 2, left[0], 0},
-		{"the epoch before, of what it has kept", 9, "a", 1, left[0], 0},
-		{"the epoch before, of what it has given up", 9, "a", 1, 3, staleMemberEpoch},
-		{"a later epoch", 9, "a", 3, left[0], staleMemberEpoch},
-		{"nobody", 9, "x", 1, 0, unknownMemberID},
+		{"the epoch it is in", 9, "a", 3, left[0], 0},
+		{"the epoch before, of what it has kept", 9, "a", 2, left[0], 0},
+		{"the epoch before, of what it has given up", 9, "a", 2, 3, staleMemberEpoch},
+		{"a later epoch", 9, "a", 4, left[0], staleMemberEpoch},
+		{"nobody", 9, "x", 2, 0, unknownMemberID},
 		{"an administrator", 9, "", -1, 0, unknownMemberID},
-		{"an old version", 8, "a", 2, left[0], unsupportedVersion},
+		{"an old version", 8, "a", 3, left[0], unsupportedVersion},
 	} {
 		r := kmsg.NewPtrOffsetCommitRequest()
 		r.Version, r.Group, r.MemberID, r.Generation = c.version, "g", c.id, c.epoch
@@ -256,7 +256,7 @@ func TestCommitIsFencedByEpoch(t *testing.T) {
 			t.Errorf("%s: code %d, want %d", c.name, got, c.want)
 		}
 	}
-	if got := l.g.ValidateFetch(sptr("a"), 1); got != staleMemberEpoch {
+	if got := l.g.ValidateFetch(sptr("a"), 2); got != staleMemberEpoch {
 		t.Errorf("fetch in an old epoch: %d", got)
 	}
 }

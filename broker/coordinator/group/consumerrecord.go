@@ -341,7 +341,7 @@ func (s *consumerState) forget(k stateKey) {
 	case keyRegex:
 		delete(s.regexes, k.name)
 	case keyTargetEpoch:
-		s.targetEpoch, s.targetTime = 0, 0
+		s.targetEpoch, s.targetTime = firstEpoch, 0
 	}
 }
 

@@ -28,8 +28,13 @@ type rostered[M any] interface {
 // rosterKinds are the kinds of the records that a roster has in one protocol.
 type rosterKinds struct{ epoch, member, targetEpoch, target, current int16 }
 
-func newRoster[M rostered[M], T interface{ equal(T) bool }](epoch int32) roster[M, T] {
-	return roster[M, T]{epoch: epoch, targetEpoch: epoch, members: map[string]M{}, target: map[string]T{}}
+// firstEpoch is the epoch of a group, and of its target, before anybody joins: the first
+// member begins with the next one, as in Kafka 4.3; a
+// member whose assignment is delayed has this one.
+const firstEpoch = 1
+
+func newRoster[M rostered[M], T interface{ equal(T) bool }]() roster[M, T] {
+	return roster[M, T]{epoch: firstEpoch, targetEpoch: firstEpoch, members: map[string]M{}, target: map[string]T{}}
 }
 
 // copied is a copy whose maps may be changed.

@@ -67,11 +67,8 @@ type shareTopic struct {
 	asked      int64 // when the share coordinator was asked, ms; 0: before the last load. Not stored
 }
 
-// firstShareEpoch is that of a group that has never had a member, as in Kafka.
-const firstShareEpoch = 1
-
 func newShareState() *shareState {
-	return &shareState{shareRoster: newRoster[*shareMember, assignment](firstShareEpoch)}
+	return &shareState{shareRoster: newRoster[*shareMember, assignment]()}
 }
 
 // clone is a copy whose maps may be changed.

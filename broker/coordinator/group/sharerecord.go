@@ -154,7 +154,7 @@ func (s *shareState) forget(k stateKey) {
 	case keySharePartitions:
 		s.partitions = nil
 	case keyShareTargetEpoch:
-		s.targetEpoch, s.targetTime = firstShareEpoch, 0
+		s.targetEpoch, s.targetTime = firstEpoch, 0
 	}
 }
 

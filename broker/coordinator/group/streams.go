@@ -19,12 +19,8 @@ type streamsState struct {
 
 type streamsRoster = roster[*streamsMember, taskSet]
 
-// firstStreamsEpoch is the epoch of a group, and of its target, before anybody joins: the
-// first member raises the group's, and gets this one while its tasks are delayed.
-const firstStreamsEpoch = 1
-
 func newStreamsState() *streamsState {
-	return &streamsState{streamsRoster: newRoster[*streamsMember, taskSet](firstStreamsEpoch), validated: -1}
+	return &streamsState{streamsRoster: newRoster[*streamsMember, taskSet](), validated: -1}
 }
 
 // clone is a copy whose maps may be changed.
