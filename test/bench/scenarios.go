@@ -146,8 +146,29 @@ var mainScenarios = []scenario{
 	},
 	{
 		name: "streams-wordcount", what: "Kafka Streams' WordCountDemo, exactly_once_v2, 2 threads, over 4 partitions full of lines of 10 words: committed counts a second, CPU per GB of lines; the program has most of the machine",
-		prepare: wordCount, shown: []metric{recordRate, brokerCPU},
+		prepare: wordCount("classic"), shown: []metric{recordRate, brokerCPU},
 		targets: []target{{of: recordRate, bound: 1}},
+	},
+	{
+		name: "streams-wordcount-kip1071", what: "The same by the streams protocol: the broker assigns tasks and makes the internal topics",
+		prepare: wordCount("streams"), shown: []metric{recordRate, brokerCPU},
+		targets: []target{{of: recordRate, bound: 1}},
+	},
+	{
+		name: "share-consume", what: "A share group of 4 members drains 4 partitions full of 1 KiB records, 500 a request, and acknowledges by asking for more",
+		prepare: shareConsume(implicitly), shown: moved,
+		targets: []target{{of: recordRate, bound: 1}, atMost(1, brokerCPU)},
+	},
+	{
+		name: "share-consume-explicit", what: "The same, each record acknowledged for itself and every tenth rejected",
+		prepare: shareConsume(explicitly), shown: moved,
+		targets: []target{{of: recordRate, bound: 1}, atMost(1, brokerCPU)},
+	},
+	{
+		name: "share-latency", what: "1,000 records/s of 1 KiB, one by one, linger 0, acks=all, to 1 partition and to a member of a share group, which acknowledges what a fetch has brought and then fetches again; acknowledged is from the record's time to the answer",
+		prepare: shareLatency(pace{producers: 1, partitions: 1, rate: 1000, size: 1024}),
+		shown:   append(append(percentiles(endToEnd), percentiles(acknowledged)...), brokerCPU),
+		targets: []target{atMost(1, p(acknowledged, "p99"))},
 	},
 	{
 		name: "start-empty", what: "Start with an empty directory to the first answer; resident memory 2 s later",
@@ -197,6 +218,10 @@ var mainScenarios = []scenario{
 		prepare: crowdedGroups(1000, 10, newConsumerMember), shown: crowdShown,
 	},
 	{
+		name: "groups-share", what: "200 share groups of 10 members each (KIP-932), with the broker's own heartbeat interval of 5 s: all joined is when each has a partition",
+		prepare: crowdedGroups(200, 10, newShareMembership), shown: crowdShown,
+	},
+	{
 		name: "loaded", what: "Resident memory after 1 KiB records were produced to 16 partitions and consumed",
 		prepare: loaded, shown: []metric{residentMiB},
 	},
@@ -217,6 +242,8 @@ type sizes struct {
 
 	words int // of all lines to count
 
+	shared int // records of 1 KiB for a share group
+
 	recover int64 // bytes of the log to recover; 0 is recoverFull
 	clone   bool  // it, even where the disk has room
 
@@ -227,13 +254,13 @@ type sizes struct {
 var fullSizes = sizes{
 	rounds: 3, small: 6_000_000, large: 1_000_000, replay: 1_500_000, cold: 1_900_000, warmup: 500_000,
 	paced: 15 * time.Second, pacedFor: 5 * time.Second, appending: 10 * time.Second,
-	compact: 10_000_000, keys: 1_000_000, words: 1_000_000,
+	compact: 10_000_000, keys: 1_000_000, words: 1_000_000, shared: 1_000_000,
 }
 
 var quickSizes = sizes{
 	rounds: 1, small: 1_000_000, large: 150_000, replay: 300_000, cold: 400_000, warmup: 100_000,
 	paced: 3 * time.Second, pacedFor: time.Second, appending: 2 * time.Second,
-	compact: 200_000, keys: 20_000, words: 100_000,
+	compact: 200_000, keys: 20_000, words: 100_000, shared: 150_000,
 	recover: 2 * gigabyte,
 }
 

@@ -29,19 +29,22 @@ const (
 
 // wordCount measures how fast the demo counts the words of a topic that is full already,
 // exactly_once_v2: from the first committed count, when the JVM has started, to the last.
-func wordCount(b *bench) []contestant {
-	round := 0
-	return b.both(func(s system) figures {
-		round++
-		in := topic{name: wordCountInput, partitions: wordCountPartitions}
-		out := topic{name: wordCountOutput, partitions: wordCountPartitions}
-		for _, t := range []topic{in, out} {
-			createTopic(b.env, s, t)
-			defer deleteTopic(b.env, s, t.name)
-		}
-		bytes := b.fillLines(s, in)
-		return b.count(s, out, fmt.Sprintf("bench-%d", round), bytes)
-	})
+// The protocol is that of the demo's group: classic, or streams (KIP-1071).
+func wordCount(protocol string) func(*bench) []contestant {
+	return func(b *bench) []contestant {
+		round := 0
+		return b.both(func(s system) figures {
+			round++
+			in := topic{name: wordCountInput, partitions: wordCountPartitions}
+			out := topic{name: wordCountOutput, partitions: wordCountPartitions}
+			for _, t := range []topic{in, out} {
+				createTopic(b.env, s, t)
+				defer deleteTopic(b.env, s, t.name)
+			}
+			bytes := b.fillLines(s, in)
+			return b.count(s, out, protocol, fmt.Sprintf("bench-%s-%d", protocol, round), bytes)
+		})
+	}
 }
 
 // fillLines produces lines of random words and returns their bytes.
@@ -65,12 +68,12 @@ func (b *bench) fillLines(s system, t topic) (bytes int64) {
 }
 
 // count runs the demo until it has committed all counts.
-func (b *bench) count(s system, out topic, application string, bytes int64) figures {
+func (b *bench) count(s system, out topic, protocol, application string, bytes int64) figures {
 	c, err := newConsumer(s.Address(), out.name, out.partitions, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	b.env.check(err)
 	defer c.Close()
 	m := startMeter(b.env, 0, s.Process().Pid())
-	app := b.startWordCount(s, application)
+	app := b.startWordCount(s, protocol, application)
 	defer b.deleteInternal(s, application)
 	defer app.Kill()
 	m.helper = append(m.helper, app.Pid()) // its processor time was 0 when the meter started
@@ -85,11 +88,12 @@ func (b *bench) count(s system, out topic, application string, bytes int64) figu
 }
 
 // startWordCount starts the demo with two threads.
-func (b *bench) startWordCount(s system, application string) *harness.Process {
+func (b *bench) startWordCount(s system, protocol, application string) *harness.Process {
 	dir := b.env.TempDir()
 	file := filepath.Join(dir, "streams.properties")
 	b.env.check(os.WriteFile(file, []byte(strings.Join([]string{
 		"application.id=" + application,
+		"group.protocol=" + protocol,
 		"bootstrap.servers=" + s.Address(),
 		"processing.guarantee=exactly_once_v2",
 		"num.stream.threads=2",
