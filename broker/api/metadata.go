@@ -66,8 +66,22 @@ func (s *Server) metadataLookup(ctx context.Context, c *call, q *kmsg.MetadataRe
 	return s.autoCreate(ctx, *q.Topic, s.mutations(c, neverStrict))
 }
 
-// autoCreate creates a topic with the broker's defaults; somebody else may be first.
+// autoCreate creates a topic with the broker's defaults; somebody else may be first. Of
+// requests that need the same topic one creates it, and the others wait for that.
 func (s *Server) autoCreate(ctx context.Context, name string, grant func(partitions int) error) (*cluster.Topic, error) {
+	done, err := s.creations.begin(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.find(name, segment.TopicID{}, false)
+	if err != nil {
+		t, err = s.createByDefault(ctx, name, grant)
+	}
+	done(err)
+	return t, err
+}
+
+func (s *Server) createByDefault(ctx context.Context, name string, grant func(partitions int) error) (*cluster.Topic, error) {
 	n := newTopic{name: name, partitions: -1, replicationFactor: -1}
 	switch {
 	case name == OffsetsTopic:

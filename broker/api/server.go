@@ -74,6 +74,8 @@ type Server struct {
 	sessions *fetchSessions
 	deferred deferred
 	counts   [maxKey + 1]atomic.Int64
+
+	creations creations
 }
 
 // New makes a Server.
