@@ -194,7 +194,8 @@ func (s *fetchSession) update(q *kmsg.FetchRequest) {
 // news keeps of the results what the consumer does not know yet: records, errors, a
 // moved high watermark or log start. Partitions that gave records go to the end of the
 // line, so that a response that is full before it has come to all of them begins with
-// the others next time.
+// the others next time; but the full answer, which opens a session, leaves them in the
+// order that was asked for, as in Kafka.
 func (s *fetchSession) news(parts []*fetchPart, results []fetched, full bool) ([]*fetchPart, []fetched) {
 	var sentParts []*fetchPart
 	var sent []fetched
@@ -202,7 +203,7 @@ func (s *fetchSession) news(parts []*fetchPart, results []fetched, full bool) ([
 	var last []*fetchPart
 	for i, p := range parts {
 		r := &results[i]
-		if r.Records.Size > 0 {
+		if r.Records.Size > 0 && !full {
 			last = append(last, p)
 		} else {
 			first = append(first, p)

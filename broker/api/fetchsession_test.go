@@ -134,8 +134,8 @@ func TestFetchSessionEpochWrapsToOne(t *testing.T) {
 	}
 }
 
-// Only what a consumer does not know is sent, and a partition that filled the response
-// goes to the end of the line.
+// Only what a consumer does not know is sent, and a partition that filled an incremental
+// response goes to the end of the line.
 func TestFetchSessionTellsNewsAndRotates(t *testing.T) {
 	c := newFetchSessions(1, time.Now)
 	s, parts, _, _ := c.settle(fetchOf(0, initialEpoch, map[int32]int64{0: 0, 1: 0, 2: 0}))
@@ -145,6 +145,13 @@ func TestFetchSessionTellsNewsAndRotates(t *testing.T) {
 	sent, _ := s.news(parts, []fetched{result(10, 100), result(10, 0), result(10, 0)}, true)
 	if !equal(indexes(sent), []int32{0, 1, 2}) {
 		t.Errorf("a full answer has %v", indexes(sent))
+	}
+	if !equal(indexes(s.parts), []int32{0, 1, 2}) {
+		t.Errorf("order is %v after a full answer, want the one that was asked for", indexes(s.parts))
+	}
+	sent, _ = s.news(s.parts, []fetched{result(10, 100), result(10, 0), result(10, 0)}, false)
+	if !equal(indexes(sent), []int32{0}) {
+		t.Errorf("news are %v, want the partition with records", indexes(sent))
 	}
 	if !equal(indexes(s.parts), []int32{1, 2, 0}) {
 		t.Errorf("order is %v, want the partition with records last", indexes(s.parts))
