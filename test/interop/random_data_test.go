@@ -14,11 +14,15 @@ import (
 
 // Requests of producers and consumers without groups and transactions.
 
+// readyForData has topics where records of long ago stay, and begin no new segment: one
+// read of Apache Kafka's ends with its segment, one of ours goes on within the limits.
 func readyForData(s *side) {
-	s.creates("two", 2, "retention.ms=-1") // records of long ago stay
-	s.creates("small", 1, "retention.ms=-1", "max.message.bytes=300")
-	s.creates("compact", 1, "cleanup.policy=compact")
+	s.creates("two", 2, "retention.ms=-1", oneSegment)
+	s.creates("small", 1, "retention.ms=-1", oneSegment, "max.message.bytes=300")
+	s.creates("compact", 1, "cleanup.policy=compact", oneSegment)
 }
+
+const oneSegment = "segment.ms=9223372036854775807"
 
 var dataTopics = []topicName{"two", "two", "two", "small", "compact", "missing"}
 
@@ -253,7 +257,9 @@ func (f *fetched) in(s *side) kmsg.FetchRequestTopic {
 }
 
 // drawFetch is of a consumer without a session. Not drawn: a partition twice, of which
-// Apache Kafka takes the last, and ours answers both.
+// Apache Kafka takes the last, and ours answers both; and of several partitions, a limit
+// for all that leaves room for a part of a batch, with which Apache Kafka fills it, for
+// clients to drop, and which ours leaves to the next partition.
 func drawFetch(r *rand.Rand, topics []topicName) step {
 	version, isolation := versionOf(r, kmsg.Fetch, 0), pick[int8](r, 0, 1)
 	bytes, least := pick[int32](r, 1<<20, 1<<20, 1, 200), pick[int32](r, 0, 1, 1000)
@@ -264,6 +270,9 @@ func drawFetch(r *rand.Rand, topics []topicName) step {
 			parts = append(parts, f)
 		}
 	})
+	if len(parts) > 1 && bytes == 200 {
+		bytes = 1
+	}
 	return request(version, func(s *side) *kmsg.FetchRequest {
 		q := fetchRequest("", [16]byte{}, 0, 0)
 		q.Topics, q.IsolationLevel, q.MaxBytes, q.MinBytes, q.MaxWaitMillis = nil, isolation, bytes, least, 0
