@@ -61,16 +61,25 @@ func (s *Server) deleteGroups(_ *call, q *kmsg.DeleteGroupsRequest) func(context
 	return s.Groups.Delete(q)
 }
 
-// offsetDelete removes committed offsets of topics that exist.
+// offsetDelete removes committed offsets of partitions that exist.
 func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context.Context) (*kmsg.OffsetDeleteResponse, error) {
 	var unknown []kmsg.OffsetDeleteResponseTopic
-	q.Topics = slices.DeleteFunc(q.Topics, func(asked kmsg.OffsetDeleteRequestTopic) bool {
-		_, err := s.find(asked.Topic, segment.TopicID{}, false)
+	asked := q.Topics
+	q.Topics = nil
+	for _, from := range asked {
+		t, err := s.find(from.Topic, segment.TopicID{}, false)
 		if err != nil {
-			unknown = append(unknown, undeleted(asked, code(err)))
+			unknown = append(unknown, undeleted(from, code(err)))
+			continue
 		}
-		return err != nil
-	})
+		known, absent := deletable(from, len(t.Partitions))
+		if len(absent.Partitions) > 0 {
+			unknown = append(unknown, undeleted(absent, kerr.UnknownTopicOrPartition.Code))
+		}
+		if len(known.Partitions) > 0 {
+			q.Topics = append(q.Topics, known)
+		}
+	}
 	wait := s.Groups.DeleteOffsets(q)
 	return func(ctx context.Context) (*kmsg.OffsetDeleteResponse, error) {
 		p, err := wait(ctx)
@@ -79,6 +88,19 @@ func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context
 		}
 		return p, err
 	}
+}
+
+// deletable parts the partitions that a topic has from those that it has not.
+func deletable(asked kmsg.OffsetDeleteRequestTopic, partitions int) (known, absent kmsg.OffsetDeleteRequestTopic) {
+	known.Topic, absent.Topic = asked.Topic, asked.Topic
+	for _, p := range asked.Partitions {
+		if p.Partition >= 0 && int(p.Partition) < partitions {
+			known.Partitions = append(known.Partitions, p)
+		} else {
+			absent.Partitions = append(absent.Partitions, p)
+		}
+	}
+	return known, absent
 }
 
 func undeleted(asked kmsg.OffsetDeleteRequestTopic, errorCode int16) kmsg.OffsetDeleteResponseTopic {
@@ -216,6 +238,7 @@ func unknownOffsets(topics []kmsg.OffsetFetchRequestGroupTopic) []kmsg.OffsetFet
 		for _, index := range t.Partitions {
 			r := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 			r.Partition, r.Offset, r.LeaderEpoch, r.ErrorCode = index, -1, -1, kerr.UnknownTopicID.Code
+			r.Metadata = new(string) // as of any partition without an offset
 			to.Partitions = append(to.Partitions, r)
 		}
 		out = append(out, to)

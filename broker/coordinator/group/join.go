@@ -108,7 +108,7 @@ func (g *Group) rejoin(now int64, t Ticket, c Client, r *kmsg.JoinGroupRequest, 
 	id := r.MemberID
 	if g.pending[id] != nil {
 		if r.InstanceID != nil { // ids are handed out to dynamic members only
-			out.reply(t, JoinError(r.Version, id, unknownServerError))
+			out.reply(t, JoinError(r.Version, "", unknownServerError))
 			return
 		}
 		g.admit(now, t, c, strings.Clone(id), r, out)
