@@ -313,17 +313,24 @@ func (g *Groups) List(r *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
 	return response
 }
 
-// Delete handles DeleteGroups v0-v2.
+// Delete handles DeleteGroups v0-v2. Who is named twice is deleted and answered once.
 func (g *Groups) Delete(r *kmsg.DeleteGroupsRequest) Pending[*kmsg.DeleteGroupsResponse] {
 	response := kmsg.NewPtrDeleteGroupsResponse()
 	response.Version = r.Version
-	waiters := make([]*waiter, len(r.Groups))
-	for i, id := range r.Groups {
+	var waiters []*waiter
+	named := make(map[string]bool, len(r.Groups))
+	for _, id := range r.Groups {
+		if named[id] {
+			continue
+		}
+		named[id] = true
 		answer := kmsg.NewDeleteGroupsResponseGroup()
 		answer.Group = id
-		waiters[i], answer.ErrorCode = g.ask(id, kerr.GroupIDNotFound, nil, func(now int64, e *entry, t group.Ticket) group.Output {
+		w, code := g.ask(id, kerr.GroupIDNotFound, nil, func(now int64, e *entry, t group.Ticket) group.Output {
 			return e.Delete(now, t)
 		})
+		answer.ErrorCode = code
+		waiters = append(waiters, w)
 		response.Groups = append(response.Groups, answer)
 	}
 	return func(ctx context.Context) (*kmsg.DeleteGroupsResponse, error) {
