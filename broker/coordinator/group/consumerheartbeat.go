@@ -119,7 +119,7 @@ func (g *Group) consumerHeartbeat(now int64, a answer, c Client, fresh string, r
 	}
 	next := updated(member, c, r)
 	joins := p.state.members[member.id] == nil
-	resubscribed := joins || !slices.Equal(next.topics, member.topics) || next.regex != member.regex
+	resubscribed := !slices.Equal(next.topics, member.topics) || next.regex != member.regex
 	if joins || !next.sameMetadata(member) {
 		p.put(next)
 	} else {

@@ -134,6 +134,29 @@ func (l *life) classicBeat(id string, generation int32) int16 {
 }
 
 // TestPartitionsMoveOnceTheyAreRevoked is the reconciliation of KIP-848 step by step.
+// TestMemberThatReadsNothingMovesNobody: it joins at the epoch that there is (KIP-848).
+func TestMemberThatReadsNothingMovesNobody(t *testing.T) {
+	l := newLife(t)
+	nothing := func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.SubscribedTopicNames = []string{} }
+	for _, c := range []struct {
+		id     string
+		change func(*kmsg.ConsumerGroupHeartbeatRequest)
+		epoch  int32
+		owns   int
+	}{
+		{"first", nothing, 1, 0},
+		{"reader", func(*kmsg.ConsumerGroupHeartbeatRequest) {}, 2, 4},
+		{"last", nothing, 2, 0},
+	} {
+		if got := l.beat(c.id, 0, nil, c.change); got.ErrorCode != 0 || got.MemberEpoch != c.epoch || len(partitionsOf(got)) != c.owns {
+			t.Errorf("%s joins at epoch %d with partitions %d, code %d", c.id, got.MemberEpoch, partitionsOf(got), got.ErrorCode)
+		}
+	}
+	if got := l.beat("reader", 2, []int32{0, 1, 2, 3}); got.ErrorCode != 0 || got.MemberEpoch != 2 {
+		t.Errorf("the reader is at epoch %d, code %d", got.MemberEpoch, got.ErrorCode)
+	}
+}
+
 func TestPartitionsMoveOnceTheyAreRevoked(t *testing.T) {
 	l := newLife(t)
 	a := l.beat("a", 0, nil)
