@@ -72,7 +72,7 @@ func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context
 			unknown = append(unknown, undeleted(from, code(err)))
 			continue
 		}
-		known, absent := deletable(from, len(t.Partitions))
+		known, absent := splitByPresence(from, len(t.Partitions))
 		if len(absent.Partitions) > 0 {
 			unknown = append(unknown, undeleted(absent, kerr.UnknownTopicOrPartition.Code))
 		}
@@ -90,8 +90,8 @@ func (s *Server) offsetDelete(_ *call, q *kmsg.OffsetDeleteRequest) func(context
 	}
 }
 
-// deletable parts the partitions that a topic has from those that it has not.
-func deletable(asked kmsg.OffsetDeleteRequestTopic, partitions int) (known, absent kmsg.OffsetDeleteRequestTopic) {
+// splitByPresence parts the partitions that a topic has from those that it has not.
+func splitByPresence(asked kmsg.OffsetDeleteRequestTopic, partitions int) (known, absent kmsg.OffsetDeleteRequestTopic) {
 	known.Topic, absent.Topic = asked.Topic, asked.Topic
 	for _, p := range asked.Partitions {
 		if p.Partition >= 0 && int(p.Partition) < partitions {

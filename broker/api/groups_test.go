@@ -11,7 +11,7 @@ func TestOffsetsOfPartitionsThatATopicHasNotAreUnknown(t *testing.T) { // KIP-49
 	for _, index := range []int32{-1, 0, 1, 2} {
 		asked.Partitions = append(asked.Partitions, kmsg.OffsetDeleteRequestTopicPartition{Partition: index})
 	}
-	known, absent := deletable(asked, 2)
+	known, absent := splitByPresence(asked, 2)
 	if len(known.Partitions) != 2 || known.Partitions[0].Partition != 0 || known.Partitions[1].Partition != 1 {
 		t.Errorf("of partitions -1 to 2 of a topic with two %v are known", known.Partitions)
 	}
