@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math"
+	"sync"
 )
 
 // A batch is flushed at these sizes. 64 responses fit one sendmsg with their bodies; more
@@ -28,6 +29,14 @@ type answer struct {
 	frame   frame
 	release func()
 }
+
+// batches are empty ones that no connection uses.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func takeBatch() *batch { return batches.Get().(*batch) }
+
+// giveBatch takes back an empty batch.
+func giveBatch(b *batch) { batches.Put(b) }
 
 func (b *batch) full() bool {
 	return b.responses >= maxBatchResponses || b.size >= maxBatchBytes || len(b.answers) >= 2*maxBatchResponses

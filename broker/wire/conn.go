@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// conn is one connection: a goroutine that reads and starts requests, one that waits for
-// their answers and writes them.
+// conn is one connection: a goroutine that reads and starts requests, and while there are
+// some one that waits for their answers and writes them. Most connections of a broker are
+// idle, and a goroutine is most of what one costs.
 //
 //	            frame, Start                    clean stop
 //	reading ──────────────────► reading ──► draining ──► closed
@@ -33,19 +34,16 @@ type conn struct {
 
 	active   atomic.Int64 // when a response was last written, in nanoseconds
 	failOnce sync.Once
-	failure  error // set by fail; read after both goroutines have ended
+	failure  error // set by fail; read after the other goroutine has ended
 }
 
 // serve runs the connection until it is closed, and returns why it was: nil after stop.
 func (c *conn) serve() error {
-	var writing sync.WaitGroup
-	writing.Go(c.writeResponses)
 	err := c.readRequests()
 	if err != nil && !errors.Is(err, ErrShutdown) {
 		c.fail(err)
 	}
-	c.pipeline.close()
-	writing.Wait()
+	c.pipeline.drain()
 	c.frames.close()
 	c.cancel(net.ErrClosed)
 	c.socket.Close()         // everything was written or is given up
@@ -119,20 +117,24 @@ func (c *conn) start(f frame) error {
 		return fmt.Errorf("%w: %w", errHandler, err)
 	}
 	counters.requestsNow.Add(1)
-	c.pipeline.push(started{pending: pending, ready: r.Ready, correlationID: h.correlationID, key: h.key, frame: f})
+	if c.pipeline.push(started{pending: pending, ready: r.Ready, correlationID: h.correlationID, key: h.key, frame: f}) {
+		go c.writeResponses()
+	}
 	return nil
 }
 
 // writeResponses answers started requests in order, until there are no more.
 func (c *conn) writeResponses() {
-	b := &batch{}
+	b := takeBatch()
+	defer giveBatch(b)
 	for {
-		s, ok := c.pipeline.pop(false)
+		s, ok := c.pipeline.pop()
 		if !ok {
 			c.flush(b)
-			if s, ok = c.pipeline.pop(true); !ok {
+			if c.pipeline.leave() {
 				return
 			}
+			continue
 		}
 		if !isReady(s.ready) || b.full() {
 			c.flush(b)

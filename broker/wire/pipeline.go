@@ -12,18 +12,19 @@ type started struct {
 }
 
 // pipeline is the started requests of a connection, in order, between the goroutine that
-// reads and the one that writes. It is bounded by count and bytes of frames.
+// reads and the one that writes, which is there only while there are some. It is bounded
+// by count and bytes of frames.
 type pipeline struct {
 	maxCount int
 	maxBytes int64
 
-	mu     sync.Mutex
-	change sync.Cond
-	queue  []started
-	open   int   // queued, or popped and not done
-	bytes  int64 // of their frames
-	closed bool  // nothing more will be pushed
-	broken bool  // nobody waits for room any more
+	mu      sync.Mutex
+	change  sync.Cond // of what the reader waits for
+	queue   []started
+	open    int   // queued, or popped and not done
+	bytes   int64 // of their frames
+	writing bool  // somebody pops
+	broken  bool  // nobody waits for room any more
 }
 
 func newPipeline(maxCount int, maxBytes int64) *pipeline {
@@ -44,24 +45,23 @@ func (p *pipeline) wait() (waited, ok bool) {
 	return waited, !p.broken
 }
 
-// push appends a request.
-func (p *pipeline) push(s started) {
+// push appends a request. It returns true if nobody pops: the caller then has somebody do
+// it, until leave.
+func (p *pipeline) push(s started) (first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = append(p.queue, s)
 	p.open++
 	p.bytes += int64(len(s.frame.bytes))
-	p.change.Broadcast()
+	first = !p.writing
+	p.writing = true
+	return first
 }
 
-// pop takes the first request. If there is none, it returns false, unless wait is set:
-// then it waits, and returns false when no more will come.
-func (p *pipeline) pop(wait bool) (started, bool) {
+// pop takes the first request, false if there is none.
+func (p *pipeline) pop() (started, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for wait && len(p.queue) == 0 && !p.closed {
-		p.change.Wait()
-	}
 	if len(p.queue) == 0 {
 		return started{}, false
 	}
@@ -79,15 +79,29 @@ func (p *pipeline) done(bytes int) {
 	defer p.mu.Unlock()
 	p.open--
 	p.bytes -= int64(bytes)
-	p.change.Broadcast()
+	p.change.Signal()
 }
 
-// close says that nothing more will be pushed.
-func (p *pipeline) close() {
+// leave says that who pops does so no more. It returns false if there is a request, for
+// which it has to stay.
+func (p *pipeline) leave() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
-	p.change.Broadcast()
+	if len(p.queue) > 0 {
+		return false
+	}
+	p.writing = false
+	p.change.Signal()
+	return true
+}
+
+// drain waits until all requests have been answered or given up. The caller pushes no more.
+func (p *pipeline) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.writing {
+		p.change.Wait()
+	}
 }
 
 // breakUp ends every wait for room.
@@ -95,7 +109,7 @@ func (p *pipeline) breakUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broken = true
-	p.change.Broadcast()
+	p.change.Signal()
 }
 
 func (p *pipeline) empty() bool {

@@ -34,6 +34,29 @@ func TestEchoOverTCP(t *testing.T) {
 	}
 }
 
+// A connection that waits for its next request has one goroutine: none that would write.
+func TestIdleConnectionHasNoWriter(t *testing.T) {
+	_, address := startServer(t, echo, Options{})
+	for range 20 {
+		c := dial(t, address)
+		for range 2 { // the second request is answered by another writer
+			mustWrite(t, c, request(7, []byte("hello")))
+			if id, got, err := readResponse(c); err != nil || id != 7 || string(got) != "hello" {
+				t.Fatalf("id %d, %q, %v", id, got, err)
+			}
+		}
+	}
+	stacks := make([]byte, 1<<20)
+	writers := func() int {
+		return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("created by github.com/varvelog/varve/broker/wire.(*conn).start "))
+	}
+	for end := time.Now().Add(time.Minute); writers() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d writers:\n%s", writers(), stacks)
+		}
+	}
+}
+
 // Requests are started in order while earlier ones wait, and answered in order though
 // later ones are ready first.
 func TestPipelinedResponsesLeaveInRequestOrder(t *testing.T) {
