@@ -28,6 +28,7 @@ type store struct {
 	state    *sharestate.State
 	hold     chan struct{} // not nil: what is written is answered when it is closed
 	code     int16         // not 0: what writes answer, without writing
+	lost     bool          // writes are made, and their answers are lost
 	writes   int
 	readings int
 }
@@ -88,7 +89,7 @@ func (s *store) Write(q *kmsg.WriteShareGroupStateRequest) coordinator.Pending[*
 	}
 	p := kmsg.NewPtrWriteShareGroupStateResponse()
 	p.Topics = []kmsg.WriteShareGroupStateResponseTopic{{Partitions: []kmsg.WriteShareGroupStateResponseTopicPartition{{ErrorCode: code}}}}
-	hold := s.hold
+	hold, lost := s.hold, s.lost
 	return func(ctx context.Context) (*kmsg.WriteShareGroupStateResponse, error) {
 		if hold != nil {
 			select {
@@ -97,8 +98,17 @@ func (s *store) Write(q *kmsg.WriteShareGroupStateRequest) coordinator.Pending[*
 				return nil, ctx.Err()
 			}
 		}
+		if lost {
+			return nil, context.DeadlineExceeded
+		}
 		return p, nil
 	}
+}
+
+func (s *store) lose(answers bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = answers
 }
 
 func (s *store) refuse(err *kerr.Error) {

@@ -282,3 +282,49 @@ func TestMembersAtOnceAcceptEachRecordOnce(t *testing.T) {
 		t.Errorf("%d of %d records were accepted", len(accepted), total)
 	}
 }
+
+// TestWritesAtOnceLeaveNothingBehind: of two acknowledgements that are written at once the
+// later one knows nothing of the other's fate. What is stored when both are says so of both.
+func TestWritesAtOnceLeaveNothingBehind(t *testing.T) {
+	h := newHouse(t, usual())
+	h.produce(10)
+	h.acquire("a", 5)
+	h.acquire("b", 5)
+	p, err := h.open()
+	h.must(err)
+	h.store.hold = make(chan struct{})
+	first, err := p.Acknowledge("a", []Ack{{0, 5, []AckType{Accept}}})
+	h.must(err)
+	second, err := p.Acknowledge("b", []Ack{{5, 10, []AckType{Accept}}})
+	h.must(err)
+	close(h.store.hold)
+	h.must(first(t.Context()))
+	h.must(second(t.Context()))
+	h.store.hold = nil
+	h.start()
+	if got := h.acquire("c", 10); got != "" {
+		t.Fatalf("delivered again after a restart: %s", got)
+	}
+}
+
+// TestAWriteOfUnknownFateTakesNothingFromOthers: an acknowledgement that was written, but
+// not answered in time, is held as before. What another member has acknowledged above it
+// stays so, whatever becomes of it.
+func TestAWriteOfUnknownFateTakesNothingFromOthers(t *testing.T) {
+	h := newHouse(t, usual())
+	h.produce(10)
+	h.acquire("a", 5)
+	h.acquire("b", 5)
+	h.must(h.ack("b", 5, 9, Accept))
+	h.store.lose(true)
+	if err := h.ack("a", 0, 4, Accept); !errors.Is(err, ErrNotReady) {
+		t.Fatalf("acknowledging: %v", err)
+	}
+	h.store.lose(false)
+	h.clock.Add(60_000)
+	h.must(h.m.Expire(t.Context()))
+	h.start()
+	if got := h.acquire("c", 10); got != "" {
+		t.Fatalf("delivered again after a restart: %s", got)
+	}
+}

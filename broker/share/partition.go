@@ -128,9 +128,6 @@ func (p *Partition) write(c *Change) (wait func(context.Context) error) {
 	at.Partition, at.StateEpoch, at.LeaderEpoch = p.id.Index, p.stateEpoch, p.epoch
 	at.StartOffset, at.DeliveryCompleteCount = c.Start, int32(min(c.Complete, 1<<31-1))
 	for _, r := range c.Ranges {
-		if r.First = max(r.First, c.Start); r.First >= r.Next {
-			continue // below the start nothing is remembered
-		}
 		b := kmsg.NewWriteShareGroupStateRequestTopicPartitionStateBatch()
 		b.FirstOffset, b.LastOffset, b.DeliveryState, b.DeliveryCount = r.First, r.Next-1, int8(r.State), r.Deliveries
 		at.StateBatches = append(at.StateBatches, b)

@@ -109,9 +109,13 @@ func (a *span) inFlight() bool { return !a.state.done() }
 // Change is a transition that holds once it is written: until Commit or Revert its
 // records can neither be acquired nor acknowledged, and their locks do not expire.
 type Change struct {
-	Ranges   []Range // what to write, in order
-	Start    int64   // the start offset that goes with it
-	Complete int64   // how many records at or above Start are done by then (KIP-1226)
+	Ranges []Range // what to write, in order
+	// Start goes with it: the start before the change. Below the start nothing is kept of what
+	// is stored, so it passes no record whose own change may still fail, and never goes back.
+	Start int64
+	// Complete is how many records at or above Start are done once all changes under way are
+	// written (KIP-1226).
+	Complete int64
 }
 
 // Load makes a State of what is stored. Offsets between the ranges are available. It
@@ -521,18 +525,9 @@ func (s *State) begin(c *Change) *Change {
 		return nil
 	}
 	c.Start = s.start
-	leading := true
 	for i := range s.spans {
 		p := &s.spans[i]
-		state := p.state
-		if p.change == c {
-			state = p.to
-		}
-		leading = leading && state.done() && (p.change == nil || p.change == c)
-		switch {
-		case leading:
-			c.Start = p.next
-		case state.done():
+		if p.state.done() || p.change != nil && p.to.done() {
 			c.Complete += p.next - p.first
 		}
 	}

@@ -1,8 +1,10 @@
 package share
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -197,7 +199,7 @@ func TestAChangeIsNotTrueBeforeItIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Start != 5 || c.Complete != 0 || fmt.Sprint(c.Ranges) != "[{0 5 2 1} {5 10 0 1}]" {
+	if c.Start != 0 || c.Complete != 5 || fmt.Sprint(c.Ranges) != "[{0 5 2 1} {5 10 0 1}]" {
 		t.Fatalf("to write: %+v", c)
 	}
 	if _, err := s.Acknowledge("a", []Ack{{0, 1, []AckType{Accept}}}, 5, at(60)); !errors.Is(err, ErrRecordState) {
@@ -215,7 +217,7 @@ func TestAChangeIsNotTrueBeforeItIsWritten(t *testing.T) {
 	}
 	c, _ = s.Acknowledge("a", []Ack{{0, 10, []AckType{Accept, Reject, Release, Gap, Accept, Accept, Accept, Accept, Accept, Accept}}}, 5, at(60))
 	s.Commit(c)
-	if s.text() != "2: 2-2av1 3-9x" || c.Complete != 7 {
+	if s.text() != "2: 2-2av1 3-9x" || c.Start != 0 || c.Complete != 9 {
 		t.Fatalf("%s, complete %d", s.text(), c.Complete)
 	}
 }
@@ -333,13 +335,15 @@ func TestStateIsWhatAModelOfSingleRecordsSays(t *testing.T) {
 				what = "acknowledge " + member
 				if c := m.acknowledge(t, r, s, member, at(now+5)); c != nil {
 					open = append(open, c)
+					stored.begin(r, c.c)
 				}
 			case 5:
 				what = "expire"
 				m.expire(at(now))
 				if c := s.Expire(at(now), modelLimit); c != nil {
 					s.Commit(c)
-					stored.write(c)
+					stored.begin(r, c)
+					stored.commit(c)
 				}
 			case 6, 7:
 				if len(open) == 0 {
@@ -353,7 +357,7 @@ func TestStateIsWhatAModelOfSingleRecordsSays(t *testing.T) {
 					m.settle(c, false)
 				} else {
 					what = "commit"
-					stored.write(c.c)
+					stored.commit(c.c)
 					s.Commit(c.c)
 					m.settle(c, true)
 				}
@@ -362,6 +366,7 @@ func TestStateIsWhatAModelOfSingleRecordsSays(t *testing.T) {
 				case 0:
 					what = "crash"
 					open = nil
+					stored.recall()
 					var err error
 					if s, err = Load(stored.start, stored.ranges()); err != nil {
 						t.Fatal(err)
@@ -376,6 +381,7 @@ func TestStateIsWhatAModelOfSingleRecordsSays(t *testing.T) {
 					what = "leave " + member
 					if c := s.Release(member, modelLimit, false); c != nil {
 						open = append(open, m.leave(member, c))
+						stored.begin(r, c)
 					}
 				}
 			}
@@ -551,20 +557,50 @@ func (m *model) crash(st *storage) {
 	}
 }
 
-// storage is what a coordinator would keep.
+// storage is what a coordinator would keep: the writes in the order of the changes, and of
+// each whether it has come about. Nobody may know that: an answer can be lost.
 type storage struct {
-	start int64
-	all   map[int64]record
+	writes []*write
+	start  int64
+	all    map[int64]record
 }
 
-func (st *storage) write(c *Change) {
-	if st.all == nil {
-		st.all = map[int64]record{}
+type write struct {
+	c    *Change
+	done bool
+}
+
+// begin notes a write of unknown fate.
+func (st *storage) begin(r *rand.Rand, c *Change) {
+	st.writes = append(st.writes, &write{c, r.IntN(2) == 0})
+}
+
+func (st *storage) commit(c *Change) {
+	for _, w := range st.writes {
+		w.done = w.done || w.c == c
 	}
-	st.start = max(st.start, c.Start)
+}
+
+// recall makes start and all of the writes.
+func (st *storage) recall() {
+	st.start, st.all = 0, map[int64]record{}
+	for _, w := range st.writes {
+		if w.done {
+			st.write(w.c)
+		}
+	}
+}
+
+// write goes by the coordinator's rules: below the start nothing is kept, and of an offset
+// the later delivery stands.
+func (st *storage) write(c *Change) {
+	st.start = c.Start
+	maps.DeleteFunc(st.all, func(o int64, _ record) bool { return o < c.Start })
 	for _, r := range c.Ranges {
 		for o := r.First; o < r.Next; o++ {
-			st.all[o] = record{state: r.State, count: r.Deliveries}
+			if was, ok := st.all[o]; !ok || cmp.Or(cmp.Compare(r.Deliveries, was.count), cmp.Compare(r.State, was.state)) > 0 {
+				st.all[o] = record{state: r.State, count: r.Deliveries}
+			}
 		}
 	}
 }
