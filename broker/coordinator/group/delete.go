@@ -187,10 +187,11 @@ func DeleteOffsetsError(r *kmsg.OffsetDeleteRequest, code int16) *kmsg.OffsetDel
 //
 // An offset's time runs from its commit in a simple group and in a stable group that
 // is no longer subscribed to the topic, and from the moment the group became empty in
-// one that had members.
+// one that had members. A share group has none, and stays until it is deleted: what it has
+// read would be forgotten with it.
 func (g *Group) ExpireOffsets(now int64) Output {
 	var out Output
-	if g.state == Dead || g.protocolType != "" && g.state != Empty && g.state != Stable {
+	if g.state == Dead || g.share != nil || g.protocolType != "" && g.state != Empty && g.state != Stable {
 		return out
 	}
 	subscribed := g.subscription()

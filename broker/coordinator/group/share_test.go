@@ -402,3 +402,20 @@ func checkShares(t *testing.T, seed uint64, subscriptions map[string][]string, t
 		}
 	}
 }
+
+// TestAnEmptyShareGroupDoesNotExpire: it has no offsets here, and what it has read is known by
+// it alone; a group made anew would have its partitions begin anew.
+func TestAnEmptyShareGroupDoesNotExpire(t *testing.T) {
+	w := newShareWorld(t)
+	w.topic("t", 1)
+	w.heartbeat("a", 0, "t")
+	w.coordinate(nil)
+	w.heartbeat("a", -1)
+	w.now += 1 << 40
+	w.carry(w.g.ExpireOffsets(w.now))
+	w.restart()
+	w.heartbeat("b", 0, "t")
+	if asked := w.coordinate(nil); len(asked) > 0 {
+		t.Fatalf("what was known of partitions is forgotten: %v", asked)
+	}
+}
