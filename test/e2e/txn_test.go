@@ -27,7 +27,7 @@ import (
 // ends are the offsets of a partition that readers of either isolation may reach.
 func ends(t testing.TB, a *kadm.Client, topic string, partition int32) (stable, high int64) {
 	t.Helper()
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, time.Minute)
 	committed, err := a.ListCommittedOffsets(ctx, topic)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestTxnIsReadAllOrNotAtAll(t *testing.T) {
 	createTopic(t, b, "txn", 2, nil)
 	a := admin(t, b)
 	p := client(t, b, kgo.TransactionalID("x"), kgo.TransactionTimeout(10*time.Minute), kgo.DefaultProduceTopic("txn"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	write := func(values ...string) {
 		t.Helper()
 		for i, v := range values {
@@ -193,14 +193,16 @@ func TestTxnOfADeadClientEnds(t *testing.T) {
 	b := harness.StartBroker(t, append(quick(), "transaction.abort.timed.out.transaction.cleanup.interval.ms=500")...)
 	createTopic(t, b, "dead", 1, nil)
 	a := admin(t, b)
-	p := client(t, b, kgo.TransactionalID("dead"), kgo.DefaultProduceTopic("dead"), kgo.TransactionTimeout(2*time.Second))
+	const timeout = 2 * time.Second
+	p := client(t, b, kgo.TransactionalID("dead"), kgo.DefaultProduceTopic("dead"), kgo.TransactionTimeout(timeout))
 	if err := p.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
+	begun := time.Now()
 	if err := p.ProduceSync(within(t, time.Minute), kgo.StringRecord("v")).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	if stable, _ := ends(t, a, "dead", 0); stable != 0 {
+	if stable, _ := ends(t, a, "dead", 0); stable != 0 && time.Since(begun) < timeout {
 		t.Errorf("last stable offset %d of an open transaction", stable)
 	}
 	harness.Until(t, time.Minute, "the end of the transaction", func() error {
@@ -228,7 +230,7 @@ func TestTxnRequestsAreRefused(t *testing.T) {
 		q := kmsg.NewPtrInitProducerIDRequest()
 		q.TransactionalID, q.TransactionTimeoutMillis = &id, timeout
 		var r *kmsg.InitProducerIDResponse
-		harness.Until(t, 30*time.Second, "an answer to InitProducerId", func() (err error) {
+		harness.Until(t, time.Minute, "an answer to InitProducerId", func() (err error) {
 			if r, err = q.RequestWith(ctx, c); err == nil && (r.ErrorCode == kerr.CoordinatorLoadInProgress.Code || r.ErrorCode == kerr.ConcurrentTransactions.Code || r.ErrorCode == kerr.NotCoordinator.Code) {
 				err = kerr.ErrorForCode(r.ErrorCode)
 			}
@@ -424,9 +426,9 @@ func TestTxnExactlyOnceCopy(t *testing.T) {
 			brokerKills++
 		}
 	}
-	deadline := time.Duration(records/50)*time.Second/10 + time.Minute
+	deadline := time.Duration(records/50)*time.Second/10 + 2*time.Minute
 	harness.Until(t, deadline, "the copy to end", func() error {
-		ctx := within(t, 10*time.Second)
+		ctx := within(t, time.Minute)
 		committed, err := a.FetchOffsets(ctx, "copiers")
 		if err != nil {
 			return err
@@ -478,8 +480,16 @@ func TestTxnExactlyOnceCopy(t *testing.T) {
 	}
 }
 
-// copier copies until it is killed.
+// copier copies until it is killed. A session that cannot begin a transaction, for its last
+// one has timed out, is followed by another.
 func copier(t *testing.T, address string) {
+	for {
+		copySome(t, address)
+	}
+}
+
+// copySome copies with one session, until that cannot begin.
+func copySome(t *testing.T, address string) {
 	s, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(address), kgo.TransactionalID(fmt.Sprintf("copier-%d", os.Getpid())),
 		kgo.TransactionTimeout(3*time.Second), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -495,7 +505,8 @@ func copier(t *testing.T, address string) {
 	for {
 		fetches := s.PollRecords(ctx, copyBatch)
 		if err := s.Begin(); err != nil {
-			t.Fatalf("begin: %v", err)
+			t.Logf("begin: %v", err)
+			return
 		}
 		commit := kgo.TryCommit
 		promise := kgo.AbortingFirstErrPromise(s.Client())
