@@ -20,7 +20,7 @@ import (
 
 func explained(t *testing.T, b *harness.Broker, topic string) broker.TierExplanation {
 	t.Helper()
-	r, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodGet, "http://"+b.HTTP+"/tier/explain?topic="+topic, nil)
+	r, err := http.NewRequestWithContext(within(t, time.Minute), http.MethodGet, "http://"+b.HTTP+"/tier/explain?topic="+topic, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestDryRunNamesWhatLeavesTheBucket(t *testing.T) {
 	bucket := store.open(t)
 	harness.Until(t, time.Minute, "their objects are gone", func() error {
 		var still error
-		err := bucket.List(within(t, 20*time.Second), "", func(o objstore.Object) bool {
+		err := bucket.List(within(t, time.Minute), "", func(o objstore.Object) bool {
 			if slices.ContainsFunc(gone, func(part string) bool { return strings.Contains(o.Key, part) }) {
 				still = fmt.Errorf("%s is there", o.Key)
 			}

@@ -125,7 +125,7 @@ func createTopic(t testing.TB, b *harness.Broker, topic string, partitions int32
 		values[k] = &v
 	}
 	a := admin(t, b)
-	r, err := a.CreateTopic(within(t, 30*time.Second), partitions, 1, values, topic)
+	r, err := a.CreateTopic(within(t, time.Minute), partitions, 1, values, topic)
 	if err = cmp.Or(err, r.Err); err != nil {
 		t.Fatalf("create %s: %v (%s)", topic, err, r.ErrMessage)
 	}
@@ -145,7 +145,7 @@ func tiered(more ...string) map[string]string {
 func auditWalk(t testing.TB, b *harness.Broker, bucket objstore.Bucket) verify.BucketReport {
 	t.Helper()
 	ctx := within(t, 5*time.Minute)
-	harness.Until(t, 30*time.Second, "sweep of what no manifest names", func() error {
+	harness.Until(t, time.Minute, "sweep of what no manifest names", func() error {
 		return verify.Named(ctx, bucket, manifests(t, b))
 	})
 	r, err := verify.Bucket(ctx, bucket, manifests(t, b))

@@ -196,7 +196,7 @@ func record(t *testing.T, b *harness.Broker) [][]byte {
 	for codec := range codecs {
 		c := client(t, b, dialer, kgo.DefaultProduceTopic("recorded"), kgo.ProducerBatchCompression(codecs[codec]),
 			kgo.ConsumeTopics("recorded"), kgo.ConsumerGroup("recorded-"+codec), kgo.FetchMaxWait(100*time.Millisecond))
-		ctx := within(t, 30*time.Second)
+		ctx := within(t, time.Minute)
 		var records []*kgo.Record
 		for range 20 {
 			records = append(records, &kgo.Record{Key: []byte("key"), Value: bytes.Repeat([]byte("value "), 20), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}})

@@ -82,7 +82,7 @@ func readFilled(t *testing.T, b *harness.Broker, topic string, from, end int64) 
 
 func alter(t *testing.T, b *harness.Broker, topic, key, value string) {
 	t.Helper()
-	r, err := admin(t, b).AlterTopicConfigs(within(t, 20*time.Second), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: &value}}, topic)
+	r, err := admin(t, b).AlterTopicConfigs(within(t, time.Minute), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: &value}}, topic)
 	if err == nil {
 		err = r[0].Err
 	}
@@ -314,7 +314,7 @@ func deleteRecords(t *testing.T, b *harness.Broker, topic string, offset int64, 
 	t.Helper()
 	o := kadm.Offsets{}
 	o.AddOffset(topic, 0, offset, -1)
-	r, err := admin(t, b).DeleteRecords(within(t, 20*time.Second), o)
+	r, err := admin(t, b).DeleteRecords(within(t, time.Minute), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func TestDeletedTopicLeavesNothingBehind(t *testing.T) {
 		}
 		readFilled(t, b, "again", 0, end)
 		gone = append(gone, strings.Join(strings.Split(p.Segments[0].Key, "/")[:2], "/")+"/")
-		r, err := admin(t, b).DeleteTopics(within(t, 20*time.Second), "again")
+		r, err := admin(t, b).DeleteTopics(within(t, time.Minute), "again")
 		if err = cmp.Or(err, r.Error()); err != nil {
 			t.Fatal(err)
 		}
@@ -353,7 +353,7 @@ func TestDeletedTopicLeavesNothingBehind(t *testing.T) {
 			b.Start()
 		}
 	}
-	harness.Until(t, 60*time.Second, "removal of deleted topics", func() error { return absent(within(t, 20*time.Second), bucket, gone) })
+	harness.Until(t, 60*time.Second, "removal of deleted topics", func() error { return absent(within(t, time.Minute), bucket, gone) })
 	harness.Until(t, time.Minute, "removal of their files", func() error {
 		if left, _ := filepath.Glob(filepath.Join(b.Dir, "again-*")); len(left) > 0 {
 			return fmt.Errorf("%v", left)

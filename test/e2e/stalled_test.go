@@ -21,7 +21,7 @@ import (
 // for the last two and more for what the system's buffers took, and counted under its reason.
 func TestStalledPeersAreClosed(t *testing.T) {
 	t.Parallel()
-	b := harness.StartBroker(t, append(quick(), "connections.max.idle.ms=2000", "socket.send.buffer.bytes=65536")...)
+	b := harness.StartBroker(t, append(quick(), "connections.max.idle.ms=10000", "socket.send.buffer.bytes=65536")...)
 	b.Run("topic", "create", "large")
 	const batches, size = 40, 900_000
 	writer := dial(t, b)
