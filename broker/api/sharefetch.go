@@ -82,14 +82,9 @@ func (s *Server) settleShareFetch(ctx, open context.Context, c *call, q *kmsg.Sh
 		return nil, err
 	}
 	add, acks := requestedShares(q)
-	session, evicted, err := s.ShareGroups.Fetch(share.Peer{ID: c.Conn.ID, Open: open}, who, q.ShareSessionEpoch, add, forgottenShares(q))
-	if err != nil {
+	session, ended, err := s.ShareGroups.Fetch(share.Peer{ID: c.Conn.ID, Open: open}, who, q.ShareSessionEpoch, add, forgottenShares(q))
+	if err := errors.Join(s.ShareGroups.GiveBack(ctx, ended), err); err != nil {
 		return nil, err
-	}
-	if evicted != nil {
-		if err := s.ShareGroups.Leave(ctx, *evicted, false); err != nil {
-			return nil, err
-		}
 	}
 	f := &shareFetch{
 		Server: s, call: c, member: who,

@@ -205,18 +205,34 @@ func ready(all []*Partition, parts map[TopicPartition]*Partition) []*Partition {
 // as delivered, or what kills its readers would be delivered for ever. The state of a
 // group without sessions is forgotten.
 func (m *Manager) Leave(ctx context.Context, who Member, uncounted bool) error {
-	last := m.Close(who)
+	m.Close(who)
+	return m.giveBack(ctx, who, uncounted)
+}
+
+// GiveBack gives back what members hold whose sessions have ended without their say.
+func (m *Manager) GiveBack(ctx context.Context, ended []Member) error {
+	var errs []error
+	for _, who := range ended {
+		errs = append(errs, m.giveBack(ctx, who, false))
+	}
+	return errors.Join(errs...)
+}
+
+// giveBack gives back what a member without a session holds.
+func (m *Manager) giveBack(ctx context.Context, who Member, uncounted bool) error {
 	parts := m.of(who.Group)
 	waits := make([]func(context.Context) error, len(parts))
 	for i, p := range parts {
 		waits[i] = p.release(who.ID, uncounted)
 	}
 	var errs []error
-	for i, p := range parts {
-		if waits[i] != nil {
-			errs = append(errs, waits[i](ctx))
+	for _, wait := range waits {
+		if wait != nil {
+			errs = append(errs, wait(ctx))
 		}
-		if last {
+	}
+	if !m.serves(who.Group) {
+		for _, p := range parts {
 			m.Drop(p)
 		}
 	}
@@ -224,13 +240,11 @@ func (m *Manager) Leave(ctx context.Context, who Member, uncounted bool) error {
 }
 
 // Expire gives back what is locked for too long and forgets what is not led any more: one
-// step of a loop. Members whose connection was closed hold nothing any more. The error says what could not be written; the records are given back all
-// the same, for nobody was promised anything.
+// step of a loop. Members whose connection was closed hold nothing any more. The error says
+// what could not be written; the records are given back all the same, for nobody was
+// promised anything.
 func (m *Manager) Expire(ctx context.Context) error {
-	var errs []error
-	for _, who := range m.takeLost() {
-		errs = append(errs, m.Leave(ctx, who, false))
-	}
+	errs := []error{m.GiveBack(ctx, m.closeLost())}
 	now := m.Now()
 	m.mu.Lock()
 	var parts []*Partition

@@ -328,3 +328,31 @@ func TestAWriteOfUnknownFateTakesNothingFromOthers(t *testing.T) {
 		t.Fatalf("delivered again after a restart: %s", got)
 	}
 }
+
+// TestTheEndOfAConnectionEndsNoLaterSession: a member that is back, on another connection,
+// before its old one was found to be closed keeps its new session and what it acquires.
+// What the old session held is given back.
+func TestTheEndOfAConnectionEndsNoLaterSession(t *testing.T) {
+	h := newHouse(t, usual())
+	h.produce(4)
+	closed := h.session("a")
+	h.session("b")
+	h.acquire("a", 2)
+	closed()
+	for lost := 0; lost == 0; { // the news come by another goroutine
+		h.m.Sessions.mu.Lock()
+		lost = len(h.m.lost)
+		h.m.Sessions.mu.Unlock()
+	}
+	_, ended, err := h.m.Fetch(Peer{"another", t.Context()}, Member{"g", "a"}, InitialEpoch, []TopicPartition{{Topic: theKey.Topic}}, nil)
+	h.must(err)
+	h.must(h.m.GiveBack(t.Context(), ended))
+	if got := h.acquire("a", 4); got != "0-1×2 2-3×1 " {
+		t.Fatalf("acquired %s", got)
+	}
+	h.must(h.m.Expire(t.Context()))
+	if n := h.m.Count(); n != 2 {
+		t.Fatalf("%d sessions are left of 2", n)
+	}
+	h.must(h.ack("a", 0, 3, Accept))
+}

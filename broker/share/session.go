@@ -37,7 +37,7 @@ type Sessions struct {
 	mu   sync.Mutex
 	all  map[Member]*session
 	size map[string]int // sessions of each group
-	lost []Member       // whose connection was closed, each once
+	lost []Member       // whose connection was closed
 }
 
 // Member names a session: a member has one at each broker.
@@ -55,6 +55,7 @@ type session struct {
 	used  time.Time
 	peer  string      // connection of the last request
 	leave func() bool // stops watching it
+	lost  bool        // that connection was closed
 }
 
 // NewSessions makes a cache of at most slots() sessions (group.share.max.share.sessions).
@@ -64,13 +65,13 @@ func NewSessions(slots func() int, now func() time.Time) *Sessions {
 
 // Fetch settles the session of a ShareFetch: it opens it, or finds it at the epoch the
 // request names, and adds and removes partitions. It returns all partitions of the
-// session, beginning with another one each time, and the member whose session had to make
-// room, if any. A request that closes the session has none, and the session stays until
-// Close.
+// session, beginning with another one each time, and the members whose sessions have ended
+// with that: the one that had to make room, and m itself where it comes back by another
+// connection. A request that closes the session has none, and the session stays until Close.
 //
 // It returns SHARE_SESSION_NOT_FOUND, INVALID_SHARE_SESSION_EPOCH, and
 // SHARE_SESSION_LIMIT_REACHED where no slot is free.
-func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPartition) (parts []TopicPartition, evicted *Member, err error) {
+func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPartition) (parts []TopicPartition, ended []Member, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var own *session
@@ -81,10 +82,15 @@ func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPa
 		}
 		return nil, nil, nil
 	case InitialEpoch:
-		s.remove(m)
-		if evicted, err = s.makeRoom(); err != nil {
-			return nil, nil, err
+		if before := s.all[m]; before != nil && before.peer != from.ID {
+			ended = append(ended, m)
 		}
+		s.remove(m)
+		evicted, err := s.makeRoom()
+		if err != nil {
+			return nil, ended, err
+		}
+		ended = append(ended, evicted...)
 		own = &session{}
 		s.all[m] = own
 		s.size[m.Group]++
@@ -101,7 +107,7 @@ func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPa
 		}
 	}
 	own.parts = slices.DeleteFunc(own.parts, func(p TopicPartition) bool { return slices.Contains(forget, p) })
-	return rotated(own.parts, own.epoch), evicted, nil
+	return rotated(own.parts, own.epoch), ended, nil
 }
 
 // Acknowledge settles the session of a ShareAcknowledge, which cannot open one.
@@ -121,12 +127,18 @@ func (s *Sessions) Acknowledge(m Member, epoch int32) error {
 	return err
 }
 
-// Close removes a session; last tells that its group has none left here.
-func (s *Sessions) Close(m Member) (last bool) {
+// Close removes a session.
+func (s *Sessions) Close(m Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(m)
-	return s.size[m.Group] == 0
+}
+
+// serves tells whether a group has a session here.
+func (s *Sessions) serves(group string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size[group] > 0
 }
 
 // Count is how many sessions there are.
@@ -164,21 +176,26 @@ func (s *Sessions) follow(own *session, m Member, from Peer) {
 	if own.leave != nil {
 		own.leave()
 	}
-	own.peer = from.ID
+	own.peer, own.lost = from.ID, false
 	own.leave = context.AfterFunc(from.Open, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.all[m] == own && own.peer == from.ID {
+			own.lost = true
 			s.lost = append(s.lost, m)
 		}
 	})
 }
 
-// takeLost returns the members whose connection was closed since.
-func (s *Sessions) takeLost() []Member {
+// closeLost removes the sessions whose connection was closed, unless their member is back
+// by another one, and returns the members.
+func (s *Sessions) closeLost() []Member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lost := s.lost
+	lost := slices.DeleteFunc(s.lost, func(m Member) bool { return s.all[m] == nil || !s.all[m].lost })
+	for _, m := range lost {
+		s.remove(m)
+	}
 	s.lost = nil
 	return lost
 }
@@ -196,7 +213,7 @@ func (s *Sessions) remove(m Member) {
 
 // makeRoom removes the session that was idle longest, if no slot is free and it was idle
 // for long enough.
-func (s *Sessions) makeRoom() (*Member, error) {
+func (s *Sessions) makeRoom() ([]Member, error) {
 	if len(s.all) < s.slots() {
 		return nil, nil
 	}
@@ -211,7 +228,7 @@ func (s *Sessions) makeRoom() (*Member, error) {
 		return nil, kerr.ShareSessionLimitReached
 	}
 	s.remove(oldest)
-	return &oldest, nil
+	return []Member{oldest}, nil
 }
 
 // rotated is parts from another one on each time, so that a request that is full before it

@@ -56,7 +56,8 @@ func TestSessionsFollowTheirEpochs(t *testing.T) {
 			t.Errorf("step %d: %q, %v; want %q, %v", i, text, err, step.parts, step.want)
 		}
 	}
-	if s.Close(b) != true || s.Count() != 1 {
+	s.Close(b)
+	if s.serves("g") || !s.serves("h") || s.Count() != 1 {
 		t.Errorf("%d sessions are left", s.Count())
 	}
 }
