@@ -419,3 +419,35 @@ func TestAnEmptyShareGroupDoesNotExpire(t *testing.T) {
 		t.Fatalf("what was known of partitions is forgotten: %v", asked)
 	}
 }
+
+// TestAShareGroupThatIsJoinedWhileItIsDeletedKnowsWhatIsStored: the share coordinator may be
+// asked to begin partitions anew before it forgets them. Nobody is given partitions whose
+// state it does not have.
+func TestAShareGroupThatIsJoinedWhileItIsDeletedKnowsWhatIsStored(t *testing.T) {
+	for name, initializedFirst := range map[string]bool{"initialized, then deleted": true, "deleted, then initialized": false} {
+		w := newShareWorld(t)
+		w.topic("t", 1)
+		w.heartbeat("a", 0, "t")
+		w.coordinate(nil)
+		w.heartbeat("a", -1)
+		w.ticket++
+		w.carry(w.g.Delete(w.now, w.ticket))
+		w.heartbeat("b", 0, "t")
+		if len(w.persist) != 2 || w.persist[0].Delete == nil || w.persist[1].Initialize == nil {
+			t.Fatalf("%s: asked for %+v", name, w.persist)
+		}
+		if initializedFirst {
+			slices.Reverse(w.persist)
+		}
+		w.coordinate(nil)
+		w.now += 1000
+		w.heartbeat("b", 0, "t")
+		if asked := w.coordinate(nil); initializedFirst && len(asked) == 0 {
+			t.Errorf("%s: the state is gone, and not asked for", name)
+		}
+		w.now += 1000
+		if p := w.heartbeat("b", 0, "t"); len(p.Assignment.TopicPartitions) != 1 {
+			t.Errorf("%s: assigned %v", name, tell(p))
+		}
+	}
+}

@@ -265,3 +265,19 @@ func (p *sharePartitions) forget(gone func(id TopicID, name string) bool) *share
 	maps.DeleteFunc(next.deleting, gone)
 	return next
 }
+
+// forgotten is without what the share coordinator was asked to forget, as far as it did.
+// Where that was asked for anew meanwhile, nobody can tell which of the two it did last: it
+// is asked for once more.
+func (p *sharePartitions) forgotten(topics map[TopicID]shareTopic, done bool) *sharePartitions {
+	next := p.edit()
+	for id := range topics {
+		if _, deleting := next.deleting[id]; !deleting {
+			delete(next.initializing, id)
+			delete(next.initialized, id)
+		} else if done {
+			delete(next.deleting, id)
+		}
+	}
+	return next
+}

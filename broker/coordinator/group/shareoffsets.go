@@ -252,14 +252,14 @@ func (p *shareStep) delete(topics map[TopicID]shareTopic, done func(*Group, int6
 
 // shareForgotten notes what became of a deletion.
 func (g *Group) shareForgotten(now int64, topics map[TopicID]shareTopic, done bool, answers ...answer) (out Output) {
-	if !done || g.share == nil || g.state == Dead || g.share.state.partitions == nil {
+	if g.share == nil || g.state == Dead || g.share.state.partitions == nil {
 		(&afterShare{answers: answers}).reply(0, &out)
 		return out
 	}
 	p := g.newShareStep(now, false)
-	s := p.edit()
-	s.partitions = s.partitions.edit()
-	maps.DeleteFunc(s.partitions.deleting, func(id TopicID, _ string) bool { _, ok := topics[id]; return ok })
+	if left := p.state.partitions.forgotten(topics, done); !left.equal(p.state.partitions) {
+		p.edit().partitions = left
+	}
 	p.finish(&out, answers...)
 	return out
 }
@@ -299,14 +299,17 @@ func (g *Group) deleteShare(now int64, t Ticket, out *Output) {
 		g.bury(now, t, out)
 		return
 	}
-	p.delete(topics, func(g *Group, now int64, failed *Refusal) (out Output) {
+	p.delete(topics, func(g *Group, now int64, failed *Refusal) Output {
+		var out Output
 		switch {
-		case failed != nil:
-			out.code(t, failed.Code)
 		case g.state == Dead || g.share == nil:
 			out.code(t, groupIDNotFound)
-		case len(g.share.state.members) > 0:
-			out.code(t, nonEmptyGroup) // somebody has joined meanwhile
+		case failed != nil:
+			out = g.shareForgotten(now, topics, false)
+			out.code(t, failed.Code)
+		case len(g.share.state.members) > 0: // somebody has joined meanwhile
+			out = g.shareForgotten(now, topics, true)
+			out.code(t, nonEmptyGroup)
 		default:
 			g.bury(now, t, &out)
 		}
