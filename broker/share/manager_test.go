@@ -356,3 +356,37 @@ func TestTheEndOfAConnectionEndsNoLaterSession(t *testing.T) {
 	}
 	h.must(h.ack("a", 0, 3, Accept))
 }
+
+// TestARecordThatIsHeldForLongLetsNoMoreBeStoredThanLocksAllow: what is done above it is told
+// apart in what is stored, by its fate and its count of deliveries, so members that accept one
+// record and reject the next would have that grow for as long as it is held (KIP-1222).
+func TestARecordThatIsHeldForLongLetsNoMoreBeStoredThanLocksAllow(t *testing.T) {
+	s := usual()
+	h := newHouse(t, s)
+	h.produce(1)
+	h.acquire("holds", 1)
+	most := 0
+	for range 60 {
+		h.produce(20)
+		p, err := h.open()
+		h.must(err)
+		found, err := p.Look(1<<20, true, segment.NewWaiter())
+		h.must(err)
+		taken, err := p.Take(&found, Wanted{Member: "a", Records: 20})
+		h.must(err)
+		taken.Records.Release()
+		for _, r := range taken.Acquired {
+			for o := r.First; o < r.Next; o++ {
+				h.must(h.ack("a", o, o, []AckType{Accept, Reject}[o%2]))
+			}
+		}
+		most = max(most, len(h.store.state.Batches))
+	}
+	if limit := 3 * int(s.MaxLocks); most > limit {
+		t.Fatalf("%d ranges are stored of a share partition with %d locks", most, s.MaxLocks)
+	}
+	h.must(h.ack("holds", 0, 0, Accept))
+	if got := h.acquire("a", 20); got == "" {
+		t.Fatal("nothing is delivered when the record is done")
+	}
+}

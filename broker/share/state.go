@@ -77,13 +77,22 @@ type Batch struct {
 //
 // Invariant: the spans cover [start, end) in order and without holes, none is empty, and
 // the first of them is not done or is being changed. Two neighbours that say the same are
-// one, and what is done is kept as Archived without a count. So there are at most twice as
-// many spans as there are records in flight, and one, however many are done between them.
+// one.
+//
+// What is done above a record that is not is no lock, and is remembered run by run, here and
+// where it is stored: runs differ in their fate and their count of deliveries. A record may be
+// held for as long as its member renews it (KIP-1222), so there is nothing new to acquire
+// while there are more than spansPerLock spans for each lock.
 type State struct {
 	start, end int64
 	gone       int64 // the log start, as far as it is known: what lies below is nobody's
 	spans      []span
 }
+
+// spansPerLock leaves room for each record in flight between two that are done. Kafka has as
+// many locks as there are offsets between the first record in flight and the last, so this
+// stops later than Kafka does.
+const spansPerLock = 2
 
 // span is [first, next) in one state.
 type span struct {
@@ -149,9 +158,6 @@ func (s *State) End() int64 { return s.end }
 
 // settled is a span that nobody holds.
 func settled(first, next int64, state RecordState, deliveries int16) span {
-	if state.done() {
-		return span{first: first, next: next, state: Archived}
-	}
 	return span{first: first, next: next, state: state, deliveries: deliveries}
 }
 
@@ -220,14 +226,14 @@ func (s *State) InFlight() int64 {
 }
 
 // Next is the first offset that can be acquired. It returns false where there is none:
-// all that is in flight is held, and locks are as many as may be.
+// all that is in flight is held, and locks are as many as may be, or spans.
 func (s *State) Next(locks int64) (int64, bool) {
 	for i := range s.spans {
 		if p := &s.spans[i]; p.state == Available && p.change == nil {
 			return p.first, true
 		}
 	}
-	return s.end, s.InFlight() < locks
+	return s.end, s.InFlight() < locks && int64(len(s.spans)) <= spansPerLock*locks
 }
 
 // Wanted says who acquires how much.
