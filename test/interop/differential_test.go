@@ -4,6 +4,7 @@ package interop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,9 +75,11 @@ func newWorld(t *testing.T, address string) *world {
 // Kafka 4.3. The error codes must be equal, but where the table says why not.
 func TestErrorCodesEqualApacheKafkas(t *testing.T) {
 	ours, theirs := newWorld(t, broker(t).Address), newWorld(t, apache(t).Address)
+	settle := settling(t, theirs.address)
 	for _, p := range probes() {
 		t.Run(p.name, func(t *testing.T) {
 			got, want := p.ask(ours), p.ask(theirs)
+			settle(kmsg.Key(p.request(theirs).Key()))
 			if p.differs != "" {
 				equal(t, "varve", got, p.want)
 				if got == want {
@@ -88,6 +91,27 @@ func TestErrorCodesEqualApacheKafkas(t *testing.T) {
 				t.Errorf("varve: %s, Apache Kafka: %s", got, want)
 			}
 		})
+	}
+}
+
+// changing are the keys whose answers Apache Kafka's controller gives before its broker knows
+// what has changed.
+var changing = []kmsg.Key{
+	kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.CreatePartitions, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs,
+	kmsg.AlterClientQuotas, kmsg.AlterUserSCRAMCredentials, kmsg.UpdateFeatures, kmsg.AlterPartitionAssignments,
+}
+
+// settling returns what waits, after a request that changes something, until Apache Kafka
+// answers others by it.
+func settling(t *testing.T, address string) func(kmsg.Key) {
+	t.Helper()
+	s := newSide(t, "Apache Kafka", address, topicOf(t)+"-", 0)
+	s.creates("barrier", 1)
+	return func(key kmsg.Key) {
+		t.Helper()
+		if slices.Contains(changing, key) {
+			s.published()
+		}
 	}
 }
 

@@ -4,6 +4,12 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -38,9 +44,27 @@ public class Tools {
             both.flush();
             out.print(printed);
             out.println("=== exit " + status);
+            publish(words[Arrays.asList(words).indexOf("--bootstrap-server") + 1]);
         }
         out.flush();
         Runtime.getRuntime().halt(0);
+    }
+
+    static Admin admin;
+    static int published;
+
+    /**
+     * Waits until a broker knows all that was changed so far: that of Apache Kafka hears of it
+     * after the answer. The last change is a configuration that nobody else sets.
+     */
+    static void publish(String bootstrap) throws Exception {
+        if (admin == null) admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+        var barrier = new ConfigResource(ConfigResource.Type.GROUP, "barrier-of-tools");
+        var set = new ConfigEntry("consumer.session.timeout.ms", "" + (45_000 + ++published));
+        admin.incrementalAlterConfigs(Map.of(barrier, List.of(new AlterConfigOp(set, AlterConfigOp.OpType.SET)))).all().get();
+        while (!admin.describeConfigs(List.of(barrier)).all().get().get(barrier).get(set.name()).value().equals(set.value())) {
+            Thread.sleep(5);
+        }
     }
 
     static int run(String tool, String[] args) throws Exception {
