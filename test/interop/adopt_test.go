@@ -109,6 +109,21 @@ func fillKafka(t *testing.T, address string) {
 	committed, err := admin.CommitOffsets(ctx, adoptGroup, offsets)
 	ok(err)
 	ok(committed.Error())
+	harness.Until(t, testLimit, "markers, and the end of a topic", func() error { // Kafka answers before
+		topics, err := admin.ListTopics(ctx)
+		if err != nil {
+			return err
+		}
+		ends, err := admin.ListEndOffsets(ctx, "orders")
+		if err != nil {
+			return err
+		}
+		stable, err := admin.ListCommittedOffsets(ctx, "orders")
+		if err == nil && (topics.Has("gone") || fmt.Sprint(stable.Offsets()) != fmt.Sprint(ends.Offsets())) {
+			err = fmt.Errorf("topics %v, stable to %v of %v", topics.Names(), stable.Offsets(), ends.Offsets())
+		}
+		return err
+	})
 }
 
 // observe reads everything that a client can see.
