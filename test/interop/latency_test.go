@@ -58,8 +58,10 @@ func TestC8CostDoesNotGrowWithRetainedBytes(t *testing.T) {
 	}
 	tail := func(topic string) latencies {
 		producer := clientOf(t, b.Address, kgo.ProducerLinger(0))
-		reader := clientOf(t, b.Address, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
-		produce(t, producer, &kgo.Record{Topic: topic, Value: []byte("warm")})
+		warm := &kgo.Record{Topic: topic, Value: []byte("warm")}
+		produce(t, producer, warm)
+		reader := clientOf(t, b.Address, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(warm.Offset)}}))
+		poll(t, reader, 1)
 		return measure(300, func(int) {
 			produce(t, producer, &kgo.Record{Topic: topic, Value: make([]byte, 100)})
 			poll(t, reader, 1)
@@ -150,11 +152,11 @@ func TestC26RecordsAreVisibleAtOnce(t *testing.T) {
 	q := fetchRequest(topic, [16]byte{}, 0, listOffset(t, topic, -1))
 	q.MaxWaitMillis = 15_000
 	c := dial(t, broker(t).Address)
+	begin := time.Now()
 	waiting := time.AfterFunc(300*time.Millisecond, func() {
 		producer.Produce(context.Background(), &kgo.Record{Topic: topic, Value: []byte("arrived")}, nil)
 	})
 	defer waiting.Stop()
-	begin := time.Now()
 	p := ask[*kmsg.FetchResponse](t, c, 12, q).Topics[0].Partitions[0]
 	if took := time.Since(begin); took < 250*time.Millisecond || took > 14*time.Second {
 		t.Errorf("a long poll of 15 s ended after %v", took)
