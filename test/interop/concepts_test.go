@@ -430,7 +430,7 @@ func TestC16ConsumersSeeTheLogsOrder(t *testing.T) {
 func member(t testing.TB, group, topic string) *kgo.Client {
 	t.Helper()
 	return client(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.Balancers(kgo.RangeBalancer()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(200*time.Millisecond))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(30*time.Second), kgo.HeartbeatInterval(200*time.Millisecond))
 }
 
 // assigned waits until a group is stable and each of its members, of which there are
