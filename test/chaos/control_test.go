@@ -155,7 +155,7 @@ func TestHungRun(t *testing.T) {
 }
 
 // deadline is how long the run of TestHungRun may take: enough to start a broker.
-const deadline = 10 * time.Second
+const deadline = 20 * time.Second
 
 // TestR45ARunThatHangsIsEndedFromOutside runs a test that waits for ever for a broker
 // that stands still: the command outside ends both in time, shows what the broker did,
