@@ -48,6 +48,13 @@ func (s *store) initialize(stateEpoch int32) {
 	s.state = s.state.Initialize(0, theKey, sharestate.Initialization{StateEpoch: stateEpoch, StartOffset: sharestate.None}).Next
 }
 
+// begin begins the share partition at an offset, as AlterShareGroupOffsets does.
+func (s *store) begin(start int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = s.state.Initialize(0, theKey, sharestate.Initialization{StateEpoch: s.state.StateEpoch + 1, StartOffset: start}).Next
+}
+
 func (s *store) Read(q *kmsg.ReadShareGroupStateRequest) coordinator.Pending[*kmsg.ReadShareGroupStateResponse] {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -390,3 +390,18 @@ func TestARecordThatIsHeldForLongLetsNoMoreBeStoredThanLocksAllow(t *testing.T) 
 		t.Fatal("nothing is delivered when the record is done")
 	}
 }
+
+// TestAStartAboveTheLogEndIsWaitedFor: offsets can be altered to lie above it, and a log may
+// have lost what was acknowledged. That is no error of the member's, which would give up.
+func TestAStartAboveTheLogEndIsWaitedFor(t *testing.T) {
+	h := newHouse(t, usual())
+	h.store.begin(50)
+	h.produce(40)
+	if got := h.acquire("a", 10); got != "" {
+		t.Fatalf("acquired %s below the start", got)
+	}
+	h.produce(20)
+	if got := h.acquire("a", 10); got != "50-59×1 " {
+		t.Fatalf("acquired %s", got)
+	}
+}

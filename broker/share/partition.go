@@ -235,11 +235,14 @@ func (p *Partition) Look(maxBytes int64, oneBatch bool, w *segment.Waiter) (Foun
 			Offset: next, MaxBytes: maxBytes, OneBatch: oneBatch, Isolation: s.Isolation,
 			CurrentLeaderEpoch: p.epoch, LastFetchedEpoch: -1,
 		}, w)
-		switch {
+		outside := errors.Is(err, partition.ErrOffsetOutOfRange)
+		switch o := p.replica.Offsets(); {
 		case err == nil:
 			return Found{r, next}, nil
-		case errors.Is(err, partition.ErrOffsetOutOfRange) && p.replica.Offsets().LogStart > next:
+		case outside && o.LogStart > next:
 			continue // the log start has passed it meanwhile, and never goes back
+		case outside && o.End < next:
+			return Found{}, nil // the log has yet to come there
 		case p.stale():
 			p.m.Drop(p)
 		}
