@@ -60,15 +60,29 @@ func TestAdminAnswersEqualApacheKafkas(t *testing.T) {
 	}
 }
 
-// led is nil once every partition of a topic has its leader.
+// led is nil once every partition of a topic has its leader, and that one knows it: Apache
+// Kafka tells of a leader before it leads.
 func led(t testing.TB, address, topic string) error {
 	q := kmsg.NewPtrMetadataRequest()
 	to := kmsg.NewMetadataRequestTopic()
 	to.Topic = &topic
 	q.Topics = append(q.Topics, to)
-	for _, p := range ask[*kmsg.MetadataResponse](t, dial(t, address), 9, q).Topics[0].Partitions {
+	c, err := dialFor(address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	all := ask[*kmsg.MetadataResponse](t, c, 9, q).Topics[0]
+	if all.ErrorCode != 0 || len(all.Partitions) == 0 {
+		return fmt.Errorf("%d partitions: %s", len(all.Partitions), codeName(all.ErrorCode))
+	}
+	for _, p := range all.Partitions {
 		if p.ErrorCode != 0 || p.Leader < 0 {
 			return fmt.Errorf("partition %d: %s", p.Partition, codeName(p.ErrorCode))
+		}
+		end := ask[*kmsg.ListOffsetsResponse](t, c, 7, listRequest(topic, p.Partition, -1)).Topics[0].Partitions[0]
+		if end.ErrorCode != 0 {
+			return fmt.Errorf("partition %d: %s", p.Partition, codeName(end.ErrorCode))
 		}
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/test/harness"
@@ -41,6 +40,7 @@ func newWorld(t *testing.T, address string) *world {
 	t.Helper()
 	w := &world{address: address, topic: "differential", compact: "differential-compact", group: "differential-g"}
 	createOn(t, address, w.topic, 2, "max.message.bytes=2000")
+	harness.Until(t, testLimit, "leaders on "+address, func() error { return led(t, address, w.topic) })
 	c := dial(t, address)
 	q := kmsg.NewPtrMetadataRequest()
 	to := kmsg.NewMetadataRequestTopic()
@@ -48,10 +48,8 @@ func newWorld(t *testing.T, address string) *world {
 	q.Topics = append(q.Topics, to)
 	w.id = ask[*kmsg.MetadataResponse](t, c, 12, q).Topics[0].TopicID
 	for range 10 {
-		harness.Until(t, testLimit, "produce", func() error { // Apache Kafka takes its time to lead a new partition
-			p := ask[*kmsg.ProduceResponse](t, c, 9, produceRequest(w.topic, w.id, 0, recordBatch([]byte("k"), []byte("v"))))
-			return kerr.ErrorForCode(p.Topics[0].Partitions[0].ErrorCode)
-		})
+		p := ask[*kmsg.ProduceResponse](t, c, 9, produceRequest(w.topic, w.id, 0, recordBatch([]byte("k"), []byte("v"))))
+		refusedWith(t, "produce", p.Topics[0].Partitions[0].ErrorCode, nil)
 	}
 	coordinate(t, address, w.group)
 	coordinate(t, address, w.group+"-live")

@@ -128,6 +128,7 @@ func TestTxnCodesEqualApacheKafkas(t *testing.T) {
 	for i, address := range []string{broker(t).Address, apache(t).Address} {
 		s := &txnTold{t: t, c: dial(t, address), topic: topicOf(t), id: topicOf(t, "id")}
 		createOn(t, address, s.topic, 2)
+		harness.Until(t, testLimit, "leaders on "+address, func() error { return led(t, address, s.topic) })
 		s.find()
 		s.story()
 		told[i] = s.answers
