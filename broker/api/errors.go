@@ -91,12 +91,17 @@ func code(err error) int16 {
 	return kerr.UnknownServerError.Code
 }
 
-// text returns an error's sentence for the protocol's nullable error message.
+// text returns an error's sentence for the protocol's nullable error message. A code
+// that stands alone has the protocol's sentence: its name goes beside it, in error_code.
 func text(err error) *string {
 	if err == nil {
 		return nil
 	}
 	t := err.Error()
+	var k *kerr.Error
+	if errors.As(err, &k) && t == k.Error() {
+		t = k.Description
+	}
 	return &t
 }
 

@@ -25,3 +25,21 @@ func TestEachErrorHasItsCode(t *testing.T) {
 		t.Errorf("a refusal has code %d", got)
 	}
 }
+
+func TestSentencesDoNotRepeatTheirCode(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{kerr.UnknownTopicOrPartition, "This server does not host this topic-partition."},
+		{refuse(kerr.UnknownTopicOrPartition, "no such topic"), "no such topic"},
+		{fmt.Errorf("append to x-0: %w", errors.New("news")), "append to x-0: news"},
+	} {
+		if got := text(c.err); got == nil || *got != c.want {
+			t.Errorf("%v: got %v, want %q", c.err, got, c.want)
+		}
+	}
+	if got := text(nil); got != nil {
+		t.Errorf("no error has the sentence %q", *got)
+	}
+}
