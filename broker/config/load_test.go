@@ -283,7 +283,6 @@ func TestProperties(t *testing.T) {
 		`a=\t\n\r\f\u0041\q\\`:             {{"a", "\t\n\r\fAq\\", 1}},
 		"a":                                {{"a", "", 1}},
 		"a=":                               {{"a", "", 1}},
-		"=b":                               {{"", "b", 1}},
 		"a=#no comment":                    {{"a", "#no comment", 1}},
 		"a=\\":                             {{"a", "", 1}},
 		"a=1\na=2":                         {{"a", "1", 1}, {"a", "2", 2}},
@@ -295,7 +294,7 @@ func TestProperties(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"a=\\u12G4", "a=\xff", strings.Repeat("#", maxPropertiesBytes+1)} {
+	for _, in := range []string{"=b", "a=1\n : b", "a=\\u12G4", "a=\xff", strings.Repeat("#", maxPropertiesBytes+1)} {
 		if _, err := parseProperties(strings.NewReader(in)); err == nil {
 			t.Errorf("%.20q was accepted", in)
 		}

@@ -26,7 +26,8 @@ const maxPropertiesBytes = 1 << 20
 //	       goes on without the blanks before it
 //	escapes: \t \n \r \f \uXXXX \\ and \ before anything else, such as = : # and blanks
 //
-// A later line of a key replaces an earlier one; both are returned, in order.
+// A later line of a key replaces an earlier one; both are returned, in order. A line
+// without a key is an error, since no setting has an empty name.
 func parseProperties(r io.Reader) ([]property, error) {
 	content, err := io.ReadAll(io.LimitReader(r, maxPropertiesBytes+1))
 	if err != nil {
@@ -62,6 +63,9 @@ func parseProperties(r io.Reader) ([]property, error) {
 		p, err := parseProperty(whole.String())
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", begin, err)
+		}
+		if p.key == "" {
+			return nil, fmt.Errorf("line %d: there is no name of a setting before its value", begin)
 		}
 		p.line = begin
 		all = append(all, p)
