@@ -136,6 +136,25 @@ func describedOne(what string, answers kadm.ResourceConfigs, err error) (kadm.Re
 	return answers[0], nil
 }
 
+// knownBrokers tells whether the cluster has each broker of ids: the client's own error
+// for one that it has not names a request in place of the broker.
+func knownBrokers(ctx context.Context, a *kadm.Client, ids []int32) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	brokers, err := a.ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	known := brokers.NodeIDs()
+	for _, id := range ids {
+		if !slices.Contains(known, id) {
+			return fmt.Errorf("the cluster has no such broker; it has %s", strings.Trim(fmt.Sprint(known), "[]"))
+		}
+	}
+	return nil
+}
+
 // brokerArg reads the optional id of a broker; without it, all brokers are meant.
 func brokerArg(args []string) (ids []int32, what string, err error) {
 	if len(args) == 0 {

@@ -13,7 +13,9 @@ func configAlterTopicCommand(f *flags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "topic TOPIC",
 		Short: "Change the configs of a topic",
-		Args:  oneArg("topic"),
+		Example: `  varve config alter topic orders --config retention.ms=86400000
+  varve config alter topic orders --delete-config retention.ms`,
+		Args: oneArg("topic"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return alterConfigs(c, f, "topic "+args[0], change, func(ctx context.Context, a *kadm.Client, alter []kadm.AlterConfig) (kadm.AlterConfigsResponses, error) {
 				return a.AlterTopicConfigs(ctx, alter, args[0])
@@ -29,13 +31,18 @@ func configAlterBrokerCommand(f *flags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "broker [ID]",
 		Short: "Change the configs of a broker, or of all brokers, while it runs",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  varve config alter broker 0 --config max.connections=1000
+  varve config alter broker --config log.retention.ms=86400000`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ids, what, err := brokerArg(args)
 			if err != nil {
 				return err
 			}
 			return alterConfigs(c, f, what, change, func(ctx context.Context, a *kadm.Client, alter []kadm.AlterConfig) (kadm.AlterConfigsResponses, error) {
+				if err := knownBrokers(ctx, a, ids); err != nil {
+					return nil, err
+				}
 				return a.AlterBrokerConfigs(ctx, alter, ids...)
 			})
 		},

@@ -40,7 +40,11 @@ func configDescribeBrokerCommand(f *flags) *cobra.Command {
 				return err
 			}
 			return f.admin(c, func(ctx context.Context, a *kadm.Client) error {
-				answers, err := a.DescribeBrokerConfigs(ctx, ids...)
+				var answers kadm.ResourceConfigs
+				err := knownBrokers(ctx, a, ids)
+				if err == nil {
+					answers, err = a.DescribeBrokerConfigs(ctx, ids...)
+				}
 				r, err := describedOne(what, answers, err)
 				if err != nil {
 					return err

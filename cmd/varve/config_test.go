@@ -41,6 +41,7 @@ func TestConfigOfTopicsAndBrokers(t *testing.T) {
 
 	b.fails(exitFailed, "INVALID_CONFIG", "config", "alter", "topic", "t", "--config", "retention.mss=1")
 	b.fails(exitFailed, "INVALID_CONFIG", "config", "alter", "topic", "t", "--config", "cleanup.policy=burn")
-	b.fails(exitFailed, "describe configs of topic nope: UNKNOWN_TOPIC_OR_PARTITION", "config", "describe", "topic", "nope")
-	b.fails(exitFailed, "describe configs of broker 7: ", "config", "describe", "broker", "7", "--timeout", "3s")
+	b.fails(exitFailed, "describe configs of topic nope: UNKNOWN_TOPIC_OR_PARTITION: This server", "config", "describe", "topic", "nope")
+	b.fails(exitFailed, "describe configs of broker 7: the cluster has no such broker", "config", "describe", "broker", "7", "--timeout", "3s")
+	b.fails(exitFailed, "alter configs of broker 7: the cluster has no such broker", "config", "alter", "broker", "7", "--config", "log.retention.ms=5000", "--timeout", "3s")
 }
