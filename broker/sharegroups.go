@@ -37,7 +37,7 @@ const lockCheck = 100 * time.Millisecond
 
 // expireLocks gives back the records that members of share groups have held for too long.
 func (b *Broker) expireLocks(ctx context.Context) {
-	if err := b.shareGroups.Expire(ctx); err != nil && ctx.Err() == nil {
+	if err := b.shareGroups.Expire(); err != nil && ctx.Err() == nil {
 		b.Log.Warn("what share groups have given back is not stored", zap.Error(err))
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // shareAcknowledge answers when everything that is acknowledged is stored (KIP-932).
-func (s *Server) shareAcknowledge(ctx context.Context, _ *call, q *kmsg.ShareAcknowledgeRequest) *kmsg.ShareAcknowledgeResponse {
+func (s *Server) shareAcknowledge(_ context.Context, _ *call, q *kmsg.ShareAcknowledgeRequest) *kmsg.ShareAcknowledgeResponse {
 	p := q.ResponseKind().(*kmsg.ShareAcknowledgeResponse)
 	who, err := shareMember(q.GroupID, q.MemberID)
 	if err == nil {
@@ -17,16 +17,16 @@ func (s *Server) shareAcknowledge(ctx context.Context, _ *call, q *kmsg.ShareAck
 	}
 	if err == nil {
 		p.AcquisitionLockTimeoutMillis = int32(s.ShareGroups.Settings(who.Group).LockDuration.Milliseconds())
-		p.Topics = s.acknowledgeTopics(ctx, who, q)
+		p.Topics = s.acknowledgeTopics(who, q)
 		if q.ShareSessionEpoch == share.FinalEpoch {
-			err = s.ShareGroups.Leave(ctx, who, true)
+			err = s.ShareGroups.Leave(who, true)
 		}
 	}
 	p.ErrorCode, p.ErrorMessage = code(err), text(err)
 	return p
 }
 
-func (s *Server) acknowledgeTopics(ctx context.Context, who share.Member, q *kmsg.ShareAcknowledgeRequest) []kmsg.ShareAcknowledgeResponseTopic {
+func (s *Server) acknowledgeTopics(who share.Member, q *kmsg.ShareAcknowledgeRequest) []kmsg.ShareAcknowledgeResponseTopic {
 	var acks []shareAcks
 	for i := range q.Topics {
 		for j := range q.Topics[i].Partitions {
@@ -38,7 +38,7 @@ func (s *Server) acknowledgeTopics(ctx context.Context, who share.Member, q *kms
 			acks = append(acks, a)
 		}
 	}
-	errs := s.acknowledgeShares(ctx, who, acks, q.IsRenewAck)
+	errs := s.acknowledgeShares(who, acks, q.IsRenewAck)
 	topics := make([]kmsg.ShareAcknowledgeResponseTopic, 0, len(q.Topics))
 	for i := range q.Topics {
 		t := kmsg.NewShareAcknowledgeResponseTopic()

@@ -54,14 +54,14 @@ func startShareFetch(open context.Context, s *Server, c *call) (wire.Pending, er
 }
 
 func (s *Server) shareFetch(ctx, open context.Context, c *call, q *kmsg.ShareFetchRequest) (*wire.Response, error) {
-	f, err := s.settleShareFetch(ctx, open, c, q)
+	f, err := s.settleShareFetch(open, c, q)
 	if err != nil {
 		p := kmsg.NewPtrShareFetchResponse()
 		p.ErrorCode, p.ErrorMessage = code(err), text(err)
 		return encode(c, p), nil
 	}
 	if q.ShareSessionEpoch == share.FinalEpoch {
-		if err := s.ShareGroups.Leave(ctx, f.member, true); err != nil {
+		if err := s.ShareGroups.Leave(f.member, true); err != nil {
 			p := kmsg.NewPtrShareFetchResponse()
 			p.ErrorCode, p.ErrorMessage = code(err), text(err)
 			return encode(c, p), nil
@@ -73,7 +73,7 @@ func (s *Server) shareFetch(ctx, open context.Context, c *call, q *kmsg.ShareFet
 
 // settleShareFetch checks the request, settles its session and carries out what it
 // acknowledges.
-func (s *Server) settleShareFetch(ctx, open context.Context, c *call, q *kmsg.ShareFetchRequest) (*shareFetch, error) {
+func (s *Server) settleShareFetch(open context.Context, c *call, q *kmsg.ShareFetchRequest) (*shareFetch, error) {
 	who, err := shareMember(q.GroupID, q.MemberID)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (s *Server) settleShareFetch(ctx, open context.Context, c *call, q *kmsg.Sh
 	}
 	add, acks := requestedShares(q)
 	session, ended, err := s.ShareGroups.Fetch(share.Peer{ID: c.Conn.ID, Open: open}, who, q.ShareSessionEpoch, add, forgottenShares(q))
-	if err := errors.Join(s.ShareGroups.GiveBack(ctx, ended), err); err != nil {
+	if err := errors.Join(s.ShareGroups.GiveBack(ended), err); err != nil {
 		return nil, err
 	}
 	f := &shareFetch{
@@ -94,7 +94,7 @@ func (s *Server) settleShareFetch(ctx, open context.Context, c *call, q *kmsg.Sh
 		epoch:   q.ShareSessionEpoch, full: q.ShareSessionEpoch == share.InitialEpoch,
 	}
 	f.least = min(f.least, max(1, f.bytes))
-	f.acknowledge(ctx, acks, q.IsRenewAck)
+	f.acknowledge(acks, q.IsRenewAck)
 	f.join(session)
 	return f, nil
 }
@@ -161,29 +161,29 @@ func forgottenShares(q *kmsg.ShareFetchRequest) (forget []share.TopicPartition) 
 }
 
 // acknowledge carries out acknowledgements, all writes at once, and waits for them.
-func (f *shareFetch) acknowledge(ctx context.Context, acks []shareAcks, renew bool) {
-	errs := f.acknowledgeShares(ctx, f.member, acks, renew)
+func (f *shareFetch) acknowledge(acks []shareAcks, renew bool) {
+	errs := f.acknowledgeShares(f.member, acks, renew)
 	for i := range acks {
 		f.parts = append(f.parts, &sharePart{TopicPartition: acks[i].TopicPartition, acked: true, ackErr: errs[i]})
 	}
 }
 
 // acknowledgeShares returns what became of each partition's acknowledgements.
-func (s *Server) acknowledgeShares(ctx context.Context, who share.Member, acks []shareAcks, renew bool) []error {
+func (s *Server) acknowledgeShares(who share.Member, acks []shareAcks, renew bool) []error {
 	errs := make([]error, len(acks))
-	waits := make([]func(context.Context) error, len(acks))
+	waits := make([]func() error, len(acks))
 	for i, a := range acks {
 		waits[i], errs[i] = s.beginAcks(who, a, renew)
 	}
 	for i, wait := range waits {
 		if wait != nil {
-			errs[i] = wait(ctx)
+			errs[i] = wait()
 		}
 	}
 	return errs
 }
 
-func (s *Server) beginAcks(who share.Member, a shareAcks, renew bool) (func(context.Context) error, error) {
+func (s *Server) beginAcks(who share.Member, a shareAcks, renew bool) (func() error, error) {
 	if _, err := s.shareReplica(a.TopicPartition); err != nil {
 		return nil, err
 	}

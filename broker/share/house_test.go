@@ -234,7 +234,7 @@ func (h *house) ack(member string, first, last int64, kind AckType) error {
 	if err != nil || wait == nil {
 		return err
 	}
-	return wait(h.t.Context())
+	return wait()
 }
 
 func usual() Settings {

@@ -85,7 +85,7 @@ func NewManager(o Options) *Manager {
 // nil replica is passed over.
 func (m *Manager) Open(ctx context.Context, group string, replicas []*partition.Partition) (parts []*Partition, errs []error) {
 	parts, errs = make([]*Partition, len(replicas)), make([]error, len(replicas))
-	loads := make([]func(context.Context), len(replicas))
+	loads := make([]func(), len(replicas))
 	for i, r := range replicas {
 		if r != nil {
 			parts[i], loads[i] = m.find(group, r)
@@ -93,7 +93,7 @@ func (m *Manager) Open(ctx context.Context, group string, replicas []*partition.
 	}
 	for _, load := range loads { // all have been asked for by now
 		if load != nil {
-			load(ctx)
+			load()
 		}
 	}
 	for i, p := range parts {
@@ -112,7 +112,7 @@ func (m *Manager) Open(ctx context.Context, group string, replicas []*partition.
 
 // find returns the share partition of a replica; load, where it is not nil, has to be
 // called to load it.
-func (m *Manager) find(group string, r *partition.Partition) (p *Partition, load func(context.Context)) {
+func (m *Manager) find(group string, r *partition.Partition) (p *Partition, load func()) {
 	o := r.Offsets()
 	id := TopicPartition{Topic: r.ID().Topic, Index: r.ID().Partition}
 	m.mu.Lock()
@@ -134,11 +134,11 @@ func (m *Manager) find(group string, r *partition.Partition) (p *Partition, load
 	}
 	m.groups[group][id] = p
 	answer := m.Persister.Read(p.readRequest())
-	return p, func(ctx context.Context) {
+	bound, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	return p, func() {
 		defer close(p.loaded)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 		defer cancel()
-		if p.failed = p.load(ctx, answer); p.failed != nil {
+		if p.failed = p.load(bound, answer); p.failed != nil {
 			m.Drop(p)
 		}
 	}
@@ -204,31 +204,31 @@ func ready(all []*Partition, parts map[TopicPartition]*Partition) []*Partition {
 // it says itself that the records were never handed on; where it has vanished they count
 // as delivered, or what kills its readers would be delivered for ever. The state of a
 // group without sessions is forgotten.
-func (m *Manager) Leave(ctx context.Context, who Member, uncounted bool) error {
+func (m *Manager) Leave(who Member, uncounted bool) error {
 	m.Close(who)
-	return m.giveBack(ctx, who, uncounted)
+	return m.giveBack(who, uncounted)
 }
 
 // GiveBack gives back what members hold whose sessions have ended without their say.
-func (m *Manager) GiveBack(ctx context.Context, ended []Member) error {
+func (m *Manager) GiveBack(ended []Member) error {
 	var errs []error
 	for _, who := range ended {
-		errs = append(errs, m.giveBack(ctx, who, false))
+		errs = append(errs, m.giveBack(who, false))
 	}
 	return errors.Join(errs...)
 }
 
 // giveBack gives back what a member without a session holds.
-func (m *Manager) giveBack(ctx context.Context, who Member, uncounted bool) error {
+func (m *Manager) giveBack(who Member, uncounted bool) error {
 	parts := m.of(who.Group)
-	waits := make([]func(context.Context) error, len(parts))
+	waits := make([]func() error, len(parts))
 	for i, p := range parts {
 		waits[i] = p.release(who.ID, uncounted)
 	}
 	var errs []error
 	for _, wait := range waits {
 		if wait != nil {
-			errs = append(errs, wait(ctx))
+			errs = append(errs, wait())
 		}
 	}
 	if !m.serves(who.Group) {
@@ -243,8 +243,8 @@ func (m *Manager) giveBack(ctx context.Context, who Member, uncounted bool) erro
 // step of a loop. Members whose connection was closed hold nothing any more. The error says
 // what could not be written; the records are given back all the same, for nobody was
 // promised anything.
-func (m *Manager) Expire(ctx context.Context) error {
-	errs := []error{m.GiveBack(ctx, m.closeLost())}
+func (m *Manager) Expire() error {
+	errs := []error{m.GiveBack(m.closeLost())}
 	now := m.Now()
 	m.mu.Lock()
 	var parts []*Partition
@@ -256,7 +256,7 @@ func (m *Manager) Expire(ctx context.Context) error {
 		m.checked = now
 	}
 	m.mu.Unlock()
-	var waits []func(context.Context) error
+	var waits []func() error
 	for _, p := range parts {
 		if check && p.stale() {
 			m.Drop(p)
@@ -267,7 +267,7 @@ func (m *Manager) Expire(ctx context.Context) error {
 		}
 	}
 	for _, wait := range waits {
-		errs = append(errs, wait(ctx))
+		errs = append(errs, wait())
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -38,10 +39,8 @@ func TestAnAcknowledgementIsAnsweredWhenItIsWritten(t *testing.T) {
 	if next, ok := p.state.Next(100); next != 4 || !ok {
 		t.Fatalf("next is %d while the release is being written", next)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // whoever asked is gone: the change is settled all the same
 	answered := make(chan error)
-	go func() { answered <- wait(ctx) }()
+	go func() { answered <- wait() }()
 	close(h.store.hold)
 	h.must(<-answered)
 	h.store.hold = nil
@@ -88,7 +87,7 @@ func TestALaterLeaderEpochLoadsAnew(t *testing.T) {
 	}
 	h.replica.Resign()
 	h.clock.Add(staleCheck.Milliseconds())
-	h.must(h.m.Expire(t.Context()))
+	h.must(h.m.Expire())
 	if n := h.m.PartitionCount(); n != 0 {
 		t.Fatalf("%d share partitions of what is not led", n)
 	}
@@ -130,13 +129,13 @@ func TestLocksExpireAndWakeWhoWaits(t *testing.T) {
 	p.Watch(w)
 	defer p.Unwatch(w)
 	h.clock.Add(29_999)
-	h.must(h.m.Expire(t.Context()))
+	h.must(h.m.Expire())
 	if len(w.C()) != 0 {
 		t.Fatal("woken before the lock has expired")
 	}
 	h.must(h.ack("a", 0, 0, Renew)) // KIP-1222
 	h.clock.Add(1)
-	h.must(h.m.Expire(t.Context()))
+	h.must(h.m.Expire())
 	if len(w.C()) != 1 {
 		t.Fatal("nobody was woken")
 	}
@@ -156,11 +155,11 @@ func TestAMemberThatLeavesGivesBackWhatItHolds(t *testing.T) {
 		h.session("a")
 		h.session("b")
 		h.acquire("a", 4)
-		h.must(h.m.Leave(t.Context(), Member{"g", "a"}, uncounted))
+		h.must(h.m.Leave(Member{"g", "a"}, uncounted))
 		if got := h.acquire("b", 10); got != name {
 			t.Errorf("acquired %s, want %s", got, name)
 		}
-		h.must(h.m.Leave(t.Context(), Member{"g", "b"}, true))
+		h.must(h.m.Leave(Member{"g", "b"}, true))
 		if n := h.m.PartitionCount(); n != 0 {
 			t.Errorf("%d share partitions of a group without sessions", n)
 		}
@@ -183,7 +182,7 @@ func TestAClosedConnectionEndsItsSession(t *testing.T) {
 	h.acquire("a", 4)
 	closed()
 	for h.m.Count() == 2 { // the news come by another goroutine
-		h.must(h.m.Expire(t.Context()))
+		h.must(h.m.Expire())
 	}
 	if got := h.acquire("b", 10); got != "0-3×2 " {
 		t.Fatalf("acquired %s", got)
@@ -238,7 +237,7 @@ func TestMembersAtOnceAcceptEachRecordOnce(t *testing.T) {
 					kind := []AckType{Accept, Release, Accept, Renew}[(turn+n)%4]
 					wait, err := p.Acknowledge(member, []Ack{{r.First, r.Next, []AckType{kind}}})
 					if err == nil && wait != nil {
-						err = wait(ctx)
+						err = wait()
 					}
 					if errors.Is(err, ErrRecordState) {
 						continue // its lock has expired
@@ -268,7 +267,7 @@ func TestMembersAtOnceAcceptEachRecordOnce(t *testing.T) {
 	running.Go(func() {
 		for ctx.Err() == nil {
 			h.clock.Add(10_000)
-			if err := h.m.Expire(ctx); err != nil {
+			if err := h.m.Expire(); err != nil {
 				t.Errorf("expire: %v", err)
 				return
 			}
@@ -298,8 +297,8 @@ func TestWritesAtOnceLeaveNothingBehind(t *testing.T) {
 	second, err := p.Acknowledge("b", []Ack{{5, 10, []AckType{Accept}}})
 	h.must(err)
 	close(h.store.hold)
-	h.must(first(t.Context()))
-	h.must(second(t.Context()))
+	h.must(first())
+	h.must(second())
 	h.store.hold = nil
 	h.start()
 	if got := h.acquire("c", 10); got != "" {
@@ -322,7 +321,7 @@ func TestAWriteOfUnknownFateTakesNothingFromOthers(t *testing.T) {
 	}
 	h.store.lose(false)
 	h.clock.Add(60_000)
-	h.must(h.m.Expire(t.Context()))
+	h.must(h.m.Expire())
 	h.start()
 	if got := h.acquire("c", 10); got != "" {
 		t.Fatalf("delivered again after a restart: %s", got)
@@ -346,11 +345,11 @@ func TestTheEndOfAConnectionEndsNoLaterSession(t *testing.T) {
 	}
 	_, ended, err := h.m.Fetch(Peer{"another", t.Context()}, Member{"g", "a"}, InitialEpoch, []TopicPartition{{Topic: theKey.Topic}}, nil)
 	h.must(err)
-	h.must(h.m.GiveBack(t.Context(), ended))
+	h.must(h.m.GiveBack(ended))
 	if got := h.acquire("a", 4); got != "0-1×2 2-3×1 " {
 		t.Fatalf("acquired %s", got)
 	}
-	h.must(h.m.Expire(t.Context()))
+	h.must(h.m.Expire())
 	if n := h.m.Count(); n != 2 {
 		t.Fatalf("%d sessions are left of 2", n)
 	}
@@ -404,4 +403,31 @@ func TestAStartAboveTheLogEndIsWaitedFor(t *testing.T) {
 	if got := h.acquire("a", 10); got != "50-59×1 " {
 		t.Fatalf("acquired %s", got)
 	}
+}
+
+// TestWritesThatAreNotAnsweredAreWaitedForOnce: a request that acknowledges records of many
+// partitions, or the loop that expires locks, waits no longer than for one of them.
+func TestWritesThatAreNotAnsweredAreWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, usual())
+		h.produce(2)
+		h.acquire("a", 1)
+		h.acquire("b", 1)
+		p, err := h.open()
+		h.must(err)
+		h.store.hold = make(chan struct{})
+		began := time.Now()
+		first, err := p.Acknowledge("a", []Ack{{0, 1, []AckType{Accept}}})
+		h.must(err)
+		second, err := p.Acknowledge("b", []Ack{{1, 2, []AckType{Accept}}})
+		h.must(err)
+		for _, wait := range []func() error{first, second} {
+			if err := wait(); !errors.Is(err, ErrNotReady) {
+				t.Errorf("not answered: %v", err)
+			}
+		}
+		if took := time.Since(began); took > storeTimeout {
+			t.Errorf("two writes were waited for %v", took)
+		}
+	})
 }

@@ -85,13 +85,13 @@ func (p *Partition) load(ctx context.Context, answer coordinator.Pending[*kmsg.R
 	}
 	p.mu.Lock()
 	p.state, p.stateEpoch = state, found.StateEpoch
-	var wait func(context.Context) error
+	var wait func() error
 	if fresh {
 		wait = p.write(&Change{Start: start})
 	}
 	p.mu.Unlock()
 	if fresh {
-		return wait(ctx)
+		return wait()
 	}
 	return nil
 }
@@ -117,8 +117,9 @@ func (p *Partition) beginning(ctx context.Context) (int64, error) {
 }
 
 // write stores a change. The caller holds mu: writes are ordered as the changes are. The
-// wait that it returns has to be called once, without mu.
-func (p *Partition) write(c *Change) (wait func(context.Context) error) {
+// wait that it returns has to be called once, without mu. It ends with storeTimeout from now
+// on, whoever asked is gone or not: of several writes none is waited for longer.
+func (p *Partition) write(c *Change) (wait func() error) {
 	q := kmsg.NewPtrWriteShareGroupStateRequest()
 	q.Version = 1
 	q.GroupID = p.group
@@ -136,10 +137,10 @@ func (p *Partition) write(c *Change) (wait func(context.Context) error) {
 	q.Topics = append(q.Topics, t)
 	p.writes++
 	answer := p.m.Persister.Write(q)
-	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	bound, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	return func() error {
 		defer cancel()
-		r, err := answer(ctx)
+		r, err := answer(bound)
 		switch {
 		case err != nil:
 			err = fmt.Errorf("%w: %s", ErrNotReady, err.Error())
@@ -346,7 +347,7 @@ func keep(all []placed, ranges []Range) segment.Records {
 // It returns ErrRecordState and ErrRequest as State.Acknowledge does, and ErrFenced where
 // the state is not ours any more; wait that, too, and ErrNotReady where nothing could be
 // written and the records are held as before.
-func (p *Partition) Acknowledge(member string, acks []Ack) (wait func(context.Context) error, err error) {
+func (p *Partition) Acknowledge(member string, acks []Ack) (wait func() error, err error) {
 	s := p.m.Settings(p.group)
 	deadline := p.m.Now().Add(s.LockDuration)
 	p.mu.Lock()
@@ -362,7 +363,7 @@ func (p *Partition) Acknowledge(member string, acks []Ack) (wait func(context.Co
 }
 
 // release gives back what a member holds; nil: nothing.
-func (p *Partition) release(member string, uncounted bool) (wait func(context.Context) error) {
+func (p *Partition) release(member string, uncounted bool) (wait func() error) {
 	limit := p.m.Settings(p.group).DeliveryLimit
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -377,7 +378,7 @@ func (p *Partition) release(member string, uncounted bool) (wait func(context.Co
 }
 
 // expire gives back what is locked past now, at once; nil: nothing is.
-func (p *Partition) expire(now time.Time) (wait func(context.Context) error) {
+func (p *Partition) expire(now time.Time) (wait func() error) {
 	p.mu.Lock()
 	if p.gone || p.deadline.IsZero() || p.deadline.After(now) {
 		p.mu.Unlock()
