@@ -257,8 +257,8 @@ type Taken struct {
 	Acquired []Range
 }
 
-// Take acquires of what was found as much as who wants, and gives back the rest. w.Locks,
-// w.From and w.Deadline are filled in here.
+// Take acquires of what was found as much as who wants, and gives back the rest. w.From,
+// w.Locks, w.Limit and w.Deadline are filled in here.
 func (p *Partition) Take(f *Found, w Wanted) (Taken, error) {
 	defer f.Records.Release()
 	s := p.m.Settings(p.group)
@@ -282,7 +282,7 @@ func (p *Partition) Take(f *Found, w Wanted) (Taken, error) {
 	for i := range all {
 		batches[i] = all[i].Batch
 	}
-	w.From, w.Locks, w.Deadline = f.from, s.MaxLocks, p.m.Now().Add(s.LockDuration)
+	w.From, w.Locks, w.Limit, w.Deadline = f.from, s.MaxLocks, s.DeliveryLimit, p.m.Now().Add(s.LockDuration)
 	p.mu.Lock()
 	if p.gone {
 		p.mu.Unlock()

@@ -244,6 +244,7 @@ type Wanted struct {
 	Strict   bool      // KIP-1206
 	Batch    int64     // how long a run of acquired records should be, 0: as long as it is
 	Locks    int64     // how many records may be in flight
+	Limit    int16     // how often a record is delivered, 0: as often as it takes
 	Deadline time.Time // when the locks expire
 }
 
@@ -275,7 +276,7 @@ func (s *State) Acquire(w Wanted, batches []Batch) []Range {
 			a.archive(b.Next)
 			continue
 		}
-		if !a.take(b.Next) {
+		if !a.take(b.Next, b.Next-b.First) {
 			break
 		}
 		a.boundary()
@@ -338,9 +339,29 @@ func (a *acquisition) archive(to int64) {
 	}
 }
 
-// take acquires what is available up to to. It returns false where a limit was reached
-// before that.
-func (a *acquisition) take(to int64) bool {
+// alone is how many of the records that come next may be acquired, and no others with them;
+// 0: any number may. size is that of their batch.
+//
+// Whoever acquires what kills its readers takes all that it has acquired with it. So from half
+// of the limit of deliveries on it gets ever smaller parts, and for the last delivery a single
+// record: what dies at the limit dies alone. The numbers are Kafka's.
+func (a *acquisition) alone(size int64) int64 {
+	if len(a.left) == 0 {
+		return 0
+	}
+	p, from := &a.left[0], max(2, (a.Limit+1)/2)
+	switch {
+	case a.Limit == 0 || p.state != Available || p.change != nil || p.deliveries < from:
+		return 0
+	case p.deliveries >= a.Limit-1:
+		return 1
+	}
+	return max(1, max(size, p.next-p.first)>>(p.deliveries-from+1))
+}
+
+// take acquires what is available up to to, of a batch of a size. It returns false where a
+// limit was reached before that.
+func (a *acquisition) take(to, size int64) bool {
 	for a.at < to {
 		bound := to
 		if a.Strict {
@@ -357,6 +378,13 @@ func (a *acquisition) take(to int64) bool {
 				bound = min(bound, a.at+a.room)
 			}
 		}
+		alone := a.alone(size)
+		if alone > 0 {
+			if a.taken > 0 {
+				return false
+			}
+			bound = min(bound, a.at+alone)
+		}
 		p, fresh := a.part(bound)
 		if p.state == Available && p.change == nil {
 			p.state, p.member, p.deadline = Acquired, a.Member, a.Deadline
@@ -368,6 +396,9 @@ func (a *acquisition) take(to int64) bool {
 		}
 		a.emit(p)
 		a.at = p.next
+		if alone > 0 {
+			return false
+		}
 	}
 	return true
 }

@@ -137,6 +137,43 @@ func TestARecordIsDeliveredUntilTheLimit(t *testing.T) {
 	}
 }
 
+// TestARecordThatKillsItsReadersTakesNoOthersWithIt: what was often delivered and not accepted
+// is delivered in ever smaller parts, and the last time one by one.
+func TestARecordThatKillsItsReadersTakesNoOthersWithIt(t *testing.T) {
+	const poison, size = 37, 64
+	for _, limit := range []int16{3, 4, 5, 10} {
+		s, _ := Load(0, nil)
+		accepted := map[int64]bool{}
+		for s.Start() < size {
+			from, _ := s.Next(100)
+			w := want("a", from, size)
+			w.Limit = limit
+			got := s.Acquire(w, batches(0, size))
+			var acks []Ack
+			for _, r := range got {
+				if r.First <= poison && poison < r.Next {
+					acks = nil
+					break
+				}
+				acks = append(acks, Ack{r.First, r.Next, []AckType{Accept}})
+			}
+			if acks == nil { // whoever has it dies
+				s.Commit(s.Release("a", limit, false))
+				continue
+			}
+			commit(t, s, "a", acks...)
+			for _, ack := range acks {
+				for o := ack.First; o < ack.Next; o++ {
+					accepted[o] = true
+				}
+			}
+		}
+		if len(accepted) != size-1 || accepted[poison] {
+			t.Errorf("limit %d: %d of %d records were accepted", limit, len(accepted), size-1)
+		}
+	}
+}
+
 func TestLocksExpireAtTheirDeadline(t *testing.T) {
 	s, _ := Load(0, nil)
 	s.Acquire(want("a", 0, 1), batches(0, 10))
@@ -419,7 +456,7 @@ func (m *model) acquire(t *testing.T, r *rand.Rand, s *State, log []Batch, membe
 		return
 	}
 	read := log[i:min(len(log), i+1+r.IntN(4))]
-	w := Wanted{Member: member, From: from, Records: 1 + r.Int64N(8), Strict: r.IntN(2) == 0, Batch: r.Int64N(5), Locks: 25, Deadline: deadline}
+	w := Wanted{Member: member, From: from, Records: 1 + r.Int64N(8), Strict: r.IntN(2) == 0, Batch: r.Int64N(5), Locks: 25, Limit: modelLimit, Deadline: deadline}
 	got := s.Acquire(w, read)
 	given := int64(0)
 	for _, g := range got {
