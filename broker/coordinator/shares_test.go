@@ -217,6 +217,35 @@ func TestALostWriteOfShareStateIsForgotten(t *testing.T) {
 	c.Unload(0)
 }
 
+// TestAWriteOfShareStateBuildsOnNoneThatFailed: one that could not even be appended is gone,
+// whatever else is under way; what is kept is what the log says.
+func TestAWriteOfShareStateBuildsOnNoneThatFailed(t *testing.T) {
+	l := newMemoryLog()
+	c := newTestShares(&shareTopics{})
+	loadShares(t, c, 1, l)
+	mustShare(t, initShare(t, c, 0, 1))
+	l.change(func() { l.held = true })
+	first := writeShare(c, 0, 1)
+	l.change(func() { l.fail = context.DeadlineExceeded })
+	p, err := writeShare(c, 0, 9)(t.Context())
+	if code := codeOf(t, p, err); code != kerr.CoordinatorNotAvailable.Code {
+		t.Error(kerr.ErrorForCode(code))
+	}
+	l.change(func() { l.fail = nil })
+	last := writeShare(c, 0, 3)
+	l.change(func() { l.held = false })
+	mustShare(t, first)
+	mustShare(t, last)
+	for range 2 {
+		if got := mustShare(t, readShare(c, 0)).Topics[0].Partitions[0].StateBatches; len(got) != 1 || got[0].LastOffset != 3 {
+			t.Errorf("read %+v", got)
+		}
+		c.Unload(0)
+		loadShares(t, c, 2, l)
+	}
+	c.Unload(0)
+}
+
 func TestUnloadingAnswersWhoWaitsForShareState(t *testing.T) {
 	l := newMemoryLog()
 	c := newTestShares(&shareTopics{})

@@ -154,11 +154,10 @@ func (s *shareShard) written(e *shareEntry, p *shareStep, code int16) {
 			e.snapshot = p.at
 		}
 	}
-	if len(e.steps) == 0 {
-		e.state = e.stored
-		if e.state == nil && s.partitions[e.key] == e {
-			delete(s.partitions, e.key)
-		}
+	if n := len(e.steps); n > 0 {
+		e.state = e.steps[n-1].next // a step that was never appended is none to build on
+	} else if e.state = e.stored; e.state == nil && s.partitions[e.key] == e {
+		delete(s.partitions, e.key)
 	}
 	p.tell(code)
 }
