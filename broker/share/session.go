@@ -52,6 +52,7 @@ type Peer struct {
 type session struct {
 	epoch int32 // of the next request
 	parts []TopicPartition
+	has   map[TopicPartition]struct{} // parts
 	used  time.Time
 	peer  string      // connection of the last request
 	leave func() bool // stops watching it
@@ -91,7 +92,7 @@ func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPa
 			return nil, ended, err
 		}
 		ended = append(ended, evicted...)
-		own = &session{}
+		own = &session{has: map[TopicPartition]struct{}{}}
 		s.all[m] = own
 		s.size[m.Group]++
 		s.advance(own)
@@ -101,13 +102,28 @@ func (s *Sessions) Fetch(from Peer, m Member, epoch int32, add, forget []TopicPa
 		}
 	}
 	s.follow(own, m, from)
-	for _, p := range add {
-		if !slices.Contains(own.parts, p) {
+	own.add(add)
+	own.forget(forget)
+	return rotated(own.parts, own.epoch), ended, nil
+}
+
+func (own *session) add(parts []TopicPartition) {
+	for _, p := range parts {
+		if _, has := own.has[p]; !has {
+			own.has[p] = struct{}{}
 			own.parts = append(own.parts, p)
 		}
 	}
-	own.parts = slices.DeleteFunc(own.parts, func(p TopicPartition) bool { return slices.Contains(forget, p) })
-	return rotated(own.parts, own.epoch), ended, nil
+}
+
+func (own *session) forget(parts []TopicPartition) {
+	if len(parts) == 0 {
+		return
+	}
+	for _, p := range parts {
+		delete(own.has, p)
+	}
+	own.parts = slices.DeleteFunc(own.parts, func(p TopicPartition) bool { _, has := own.has[p]; return !has })
 }
 
 // Acknowledge settles the session of a ShareAcknowledge, which cannot open one.

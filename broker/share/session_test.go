@@ -61,3 +61,25 @@ func TestSessionsFollowTheirEpochs(t *testing.T) {
 		t.Errorf("%d sessions are left", s.Count())
 	}
 }
+
+// TestASessionOfManyPartitionsIsNoLongWork: sessions are settled under one lock, and a request
+// of a megabyte names 170,000 partitions. Compared with one another they would take minutes.
+func TestASessionOfManyPartitionsIsNoLongWork(t *testing.T) {
+	s := NewSessions(func() int { return 1 }, time.Now)
+	from, m := Peer{"c", t.Context()}, Member{"g", "a"}
+	many := make([]TopicPartition, 200_000)
+	for i := range many {
+		many[i].Index = int32(i)
+	}
+	began := time.Now()
+	parts, _, err := s.Fetch(from, m, InitialEpoch, many, nil)
+	if err != nil || len(parts) != len(many) {
+		t.Fatalf("%d partitions, %v", len(parts), err)
+	}
+	if parts, _, err = s.Fetch(from, m, 1, many, many[1:]); err != nil || len(parts) != 1 || parts[0] != many[0] {
+		t.Fatalf("%d partitions, %v", len(parts), err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
