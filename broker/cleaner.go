@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,7 +24,7 @@ import (
 // cleaner is what the broker knows of compaction beyond one pass. A log that cannot be
 // compacted is left alone until it is opened again; the others go on.
 type cleaner struct {
-	limit *rate.Limiter // of bytes read and written, nil: none
+	limit atomic.Pointer[rate.Limiter] // of bytes read and written, nil: none
 
 	mu          sync.Mutex // guards what follows
 	uncleanable map[*replica]error
@@ -48,20 +49,32 @@ type cleanerStats struct {
 
 func newCleaner(c *config.Broker) *cleaner {
 	l := &cleaner{uncleanable: map[*replica]error{}, horizons: map[*replica]int64{}}
-	if perSecond := c.CleanerMaxBytesPerSecond; perSecond < math.MaxInt32 {
-		l.limit = rate.NewLimiter(rate.Limit(perSecond), int(max(perSecond, 1)))
-	}
+	l.setRate(c.CleanerMaxBytesPerSecond)
 	return l
+}
+
+// setRate sets how many bytes a second are read and written. Who waits takes it up with
+// his next second's worth. A limiter is replaced rather than changed: one that shrinks
+// refuses who has just asked it for its size.
+func (c *cleaner) setRate(perSecond float64) {
+	if perSecond >= math.MaxInt32 {
+		c.limit.Store(nil)
+		return
+	}
+	if old := c.limit.Load(); old == nil || old.Limit() != rate.Limit(perSecond) {
+		c.limit.Store(rate.NewLimiter(rate.Limit(perSecond), int(max(perSecond, 1))))
+	}
 }
 
 // throttle waits until so many bytes may be read; as many will be written, at most.
 func (c *cleaner) throttle(ctx context.Context, bytes int64) error {
-	if c.limit == nil {
-		return nil
-	}
 	for bytes *= 2; bytes > 0; {
-		n := min(bytes, int64(c.limit.Burst()))
-		if err := c.limit.WaitN(ctx, int(n)); err != nil {
+		limit := c.limit.Load()
+		if limit == nil {
+			return nil
+		}
+		n := min(bytes, int64(limit.Burst()))
+		if err := limit.WaitN(ctx, int(n)); err != nil {
 			return err
 		}
 		bytes -= n
@@ -146,22 +159,23 @@ func (c *cleaner) snapshot() cleanerStats {
 // compact compacts the logs that are due, the filthiest first, until none is: one step
 // of a loop of Run. A log whose compaction fails waits for the next step.
 func (b *Broker) compact(ctx context.Context) {
-	if !b.config().CleanerEnable || b.config().CleanerThreads == 0 {
-		return
-	}
 	failed := map[*replica]bool{}
 	for ctx.Err() == nil {
+		c := b.config() // of this round: the next one may have other settings
+		if !c.CleanerEnable || c.CleanerThreads == 0 {
+			return
+		}
 		due := b.cleaner.due(slices.Collect(maps.Values(b.replicas.all())), b.Now())
 		due = slices.DeleteFunc(due, func(x compactable) bool { return failed[x.r] })
 		if len(due) == 0 {
 			return
 		}
-		due = due[:min(len(due), b.config().CleanerThreads)]
+		due = due[:min(len(due), c.CleanerThreads)]
 		errs := make([]error, len(due))
 		var g errgroup.Group
 		for i, x := range due {
 			g.Go(func() error {
-				errs[i] = b.compactLog(ctx, x)
+				errs[i] = b.compactLog(ctx, x, c.CleanerDedupeBytes/int64(c.CleanerThreads))
 				return nil
 			})
 		}
@@ -174,11 +188,12 @@ func (b *Broker) compact(ctx context.Context) {
 	}
 }
 
-// compactLog compacts one log in as many passes as its keys need.
-func (b *Broker) compactLog(ctx context.Context, x compactable) error {
+// compactLog compacts one log in as many passes as its keys need, which are remembered
+// in so many bytes.
+func (b *Broker) compactLog(ctx context.Context, x compactable, mapBytes int64) error {
 	r := x.r
 	worker := retention.NewCleaner(retention.CleanerOptions{
-		MapBytes: b.config().CleanerDedupeBytes / int64(b.config().CleanerThreads), Random: rand.Reader, Throttle: b.cleaner.throttle,
+		MapBytes: mapBytes, Random: rand.Reader, Throttle: b.cleaner.throttle,
 	})
 	for {
 		began := b.Now()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -124,4 +126,54 @@ func TestThrottleCountsWhatIsReadAndWritten(t *testing.T) {
 	if err := newCleaner(&config.Broker{CleanerMaxBytesPerSecond: 1e300}).throttle(t.Context(), 1<<40); err != nil {
 		t.Error(err)
 	}
+}
+
+// A round has the settings that it began with, whatever they are altered to meanwhile.
+func TestAlteredCleanerSettingsHoldFromTheNextRound(t *testing.T) {
+	b := compactingBroker(t, vfs.NewMem(), "first", "second")
+	off := *b.config()
+	off.CleanerThreads = 0
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var asked atomic.Int32
+	b.Now = func() time.Time {
+		b.current.Store(&off)
+		if asked.Add(1) == 100 { // it would go round for ever
+			cancel()
+		}
+		return time.Now()
+	}
+	b.flushing(func() { b.compact(ctx) })
+	if s := b.cleaner.snapshot(); s.Passes != 1 || s.Failures != 0 || ctx.Err() != nil {
+		t.Errorf("%+v, %v", s, ctx.Err())
+	}
+}
+
+// Who waits under an old rate goes on under a new one.
+func TestAlteredRateReachesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCleaner(&config.Broker{CleanerMaxBytesPerSecond: 1000})
+		began, done := time.Now(), make(chan error, 1)
+		go func() { done <- c.throttle(t.Context(), 1<<30) }() // two weeks' worth, and it is doubled
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		c.setRate(1 << 30)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < time.Minute+time.Second || took > time.Minute+3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		c.setRate(1)
+		go func() { done <- c.throttle(t.Context(), 1<<30) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		c.setRate(1e300)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 2*time.Minute+6*time.Second {
+			t.Errorf("without a limit: %v", took)
+		}
+	})
 }

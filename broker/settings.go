@@ -62,5 +62,6 @@ func (b *Broker) alter(image *cluster.Image) bool {
 		return false
 	}
 	b.current.Store(next)
+	b.cleaner.setRate(next.CleanerMaxBytesPerSecond)
 	return true
 }

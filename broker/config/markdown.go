@@ -44,6 +44,8 @@ be acted upon: nothing is silently ignored.
 // note is what a row says beside its sentence.
 func (k *Key) note() string {
 	switch {
+	case k.Enforcement == NoEffect && k.Dynamic:
+		return " Why: " + k.Why + ". It can be altered while the broker runs, which changes nothing."
 	case k.Enforcement != Enforced:
 		return " Why: " + k.Why + "."
 	case k.Topic && k.BrokerKey != "":

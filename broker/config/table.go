@@ -405,7 +405,8 @@ var table = sync.OnceValue(func() *tables {
 })
 
 // dynamicKeys are the broker keys that Kafka lets be altered while it runs and that act
-// here at once: the defaults of topic keys. Those of single brokers are marked in their rows.
+// here at once, or have nothing here to act on: the defaults of topic keys, the cleaner's
+// settings, threads. Those of single brokers are marked in their rows.
 var dynamicKeys = map[string]bool{
 	"compression.gzip.level": true, "compression.lz4.level": true, "compression.type": true, "compression.zstd.level": true,
 	"log.cleaner.delete.retention.ms": true, "log.cleaner.max.compaction.lag.ms": true, "log.cleaner.min.cleanable.ratio": true,
@@ -416,4 +417,10 @@ var dynamicKeys = map[string]bool{
 	"log.retention.bytes": true, "log.retention.ms": true, "log.roll.jitter.ms": true, "log.roll.ms": true,
 	"log.segment.bytes": true, "log.segment.delete.delay.ms": true, "message.max.bytes": true, "min.insync.replicas": true,
 	"unclean.leader.election.enable": true,
+
+	"log.cleaner.dedupe.buffer.size": true, "log.cleaner.io.max.bytes.per.second": true, "log.cleaner.threads": true,
+	"transaction.partition.verification.enable": true,
+
+	"background.threads": true, "log.cleaner.io.buffer.load.factor": true, "log.cleaner.io.buffer.size": true,
+	"num.io.threads": true, "num.network.threads": true, "num.recovery.threads.per.data.dir": true,
 }

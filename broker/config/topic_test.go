@@ -249,6 +249,54 @@ func TestDescribeBroker(t *testing.T) {
 	}
 }
 
+// TestSettingsOfTheWholeBrokerAreAltered: for all brokers and for one, as in Apache Kafka
+// 4.3, whether there is something here that they act on or not.
+func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
+	for name, c := range map[string]struct {
+		value, wrong string
+		acted        func(*Broker) bool // nil: nothing here does
+	}{
+		"log.cleaner.threads":                       {"2", "-1", func(b *Broker) bool { return b.CleanerThreads == 2 }},
+		"log.cleaner.dedupe.buffer.size":            {"2097152", "1", func(b *Broker) bool { return b.CleanerDedupeBytes == 2097152 }},
+		"log.cleaner.io.max.bytes.per.second":       {"5000000", "x", func(b *Broker) bool { return b.CleanerMaxBytesPerSecond == 5e6 }},
+		"transaction.partition.verification.enable": {"false", "perhaps", func(b *Broker) bool { return !b.Transactions.Verify }},
+		"log.cleaner.io.buffer.size":                {"1048576", "-1", nil},
+		"log.cleaner.io.buffer.load.factor":         {"0.7", "x", nil},
+		"background.threads":                        {"12", "0", nil},
+		"num.io.threads":                            {"9", "0", nil},
+		"num.network.threads":                       {"4", "0", nil},
+		"num.recovery.threads.per.data.dir":         {"3", "0", nil},
+	} {
+		for _, level := range []Source{DynamicDefaultBrokerConfig, DynamicBrokerConfig} {
+			with := func(value string) (*Broker, error) {
+				set := map[string]string{name: value}
+				if level == DynamicDefaultBrokerConfig {
+					return started(t).WithDynamic(set, nil)
+				}
+				return started(t).WithDynamic(nil, set)
+			}
+			b, err := with(c.value)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			e := entry(t, b.Describe(), name)
+			if e.Value == nil || *e.Value == "" || e.Source != level || e.ReadOnly || len(e.Synonyms) != 2 || *e.Synonyms[0].Value != c.value {
+				t.Errorf("%s: %+v", name, e)
+			}
+			if c.acted != nil && !c.acted(b) {
+				t.Errorf("%s has no effect", name)
+			}
+			if k := table().brokerByName[name]; (k.Enforcement == NoEffect) != (c.acted == nil) {
+				t.Errorf("%s is documented otherwise", name)
+			}
+			if _, err := with(c.wrong); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: %v", name, c.wrong, err)
+			}
+		}
+	}
+}
+
 // KIP-339.
 func TestIncrementalAlter(t *testing.T) {
 	value := func(s string) *string { return &s }
