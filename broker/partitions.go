@@ -170,13 +170,18 @@ func (b *Broker) logRecovery(topic string, id tiering.PartitionID, r segment.Rec
 		zap.Int("rebuilt_indexes", r.RebuiltIndexes), zap.Errors("faults", r.Faults))
 }
 
-// closeDeleted deletes the replicas of deleted topics from disk.
+// closeDeleted deletes the replicas of deleted topics from disk. What a coordinator keeps
+// of an internal one goes first: a topic that is made anew begins at epoch 0 again, which
+// would be taken for a stale one.
 func (b *Broker) closeDeleted(topics []*cluster.Topic) []tiering.PartitionID {
 	var closed []tiering.PartitionID
 	for id, r := range b.replicas.all() {
 		gone := slices.ContainsFunc(topics, func(t *cluster.Topic) bool { return t.ID == id.Topic })
 		if !gone {
 			continue
+		}
+		if c, ok := b.coordinators()[r.Topic()]; ok && b.groups != nil {
+			c.Unload(id.Partition)
 		}
 		if err := r.Delete(); err != nil {
 			b.Log.Error("could not delete a partition's files; they are removed at the next start", zap.String("topic", r.Topic()), zap.Int32("partition", id.Partition), zap.Error(err))

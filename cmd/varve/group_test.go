@@ -77,3 +77,14 @@ func TestGroupWithMembersIsNeitherResetNorDeleted(t *testing.T) {
 	}
 	b.ok("", "group", "delete", "g")
 }
+
+// The topic that is made anew begins at leader epoch 0 again, as the deleted one did.
+func TestGroupsBeginAnewWhenTheirTopicIsDeleted(t *testing.T) {
+	b := startBroker(t)
+	b.ok("", "topic", "create", "t")
+	b.ok("a\nb\n", "produce", "t")
+	equal(t, "before", b.ok("", "consume", "t", "--group", "g", "--from-beginning", "-n", "2"), "a\nb\n")
+	b.ok("", "topic", "delete", "__consumer_offsets", "--yes")
+	equal(t, "no groups", b.ok("", "group", "list"), "GROUP  STATE  PROTOCOL\n")
+	equal(t, "after", b.ok("", "consume", "t", "--group", "g", "--from-beginning", "-n", "2"), "a\nb\n")
+}
