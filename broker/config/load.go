@@ -209,6 +209,9 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 	if b.GroupMinSessionTimeout > b.GroupMaxSessionTimeout {
 		f.add("group.min.session.timeout.ms", "", "group.min.session.timeout.ms must be at most group.max.session.timeout.ms")
 	}
+	if b.CleanerThreads > 0 && b.CleanerDedupeBytes/int64(b.CleanerThreads) < leastCleanerBytes { // passes without end
+		f.add("log.cleaner.dedupe.buffer.size", "", "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.")
+	}
 	b.Consumer.settle(f)
 	b.Streams.settle(f)
 	b.ShareGroups.settle(f)
@@ -261,6 +264,10 @@ func (v *values) directories(b *Broker, f *faults) {
 	}
 }
 
+// leastCleanerBytes is the least memory for the keys of one cleaner. Apache Kafka asks
+// for a byte more.
+const leastCleanerBytes = 1 << 20
+
 // WithDynamic returns the settings with those that were altered while the cluster runs:
 // for all brokers, and for this one, which is stronger. Only keys that are Dynamic may be
 // in them. The error is an *Error with every fault.
@@ -292,6 +299,10 @@ func acceptDynamic(in map[string]string, f *faults) map[string]string {
 			continue
 		}
 		if canonical, ok := accept(k, name, in[name], false, f); ok {
+			if name == "log.cleaner.threads" && canonical == "0" { // log.cleaner.enable turns compaction off
+				f.invalid(name, canonical, "Log cleaner threads should be at least 1")
+				continue
+			}
 			out[name] = canonical
 		}
 	}

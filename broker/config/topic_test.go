@@ -256,7 +256,7 @@ func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 		value, wrong string
 		acted        func(*Broker) bool // nil: nothing here does
 	}{
-		"log.cleaner.threads":                       {"2", "-1", func(b *Broker) bool { return b.CleanerThreads == 2 }},
+		"log.cleaner.threads":                       {"2", "0", func(b *Broker) bool { return b.CleanerThreads == 2 }},
 		"log.cleaner.dedupe.buffer.size":            {"2097152", "1", func(b *Broker) bool { return b.CleanerDedupeBytes == 2097152 }},
 		"log.cleaner.io.max.bytes.per.second":       {"5000000", "x", func(b *Broker) bool { return b.CleanerMaxBytesPerSecond == 5e6 }},
 		"transaction.partition.verification.enable": {"false", "perhaps", func(b *Broker) bool { return !b.Transactions.Verify }},
@@ -294,6 +294,22 @@ func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 				t.Errorf("%s=%s: %v", name, c.wrong, err)
 			}
 		}
+	}
+}
+
+// A cleaner with less memory would go over a log again and again.
+func TestEachCleanerHasAMebibyte(t *testing.T) {
+	for threads, ok := range map[string]bool{"128": true, "129": false} {
+		_, _, static := Load(Sources{Sets: []string{"log.cleaner.threads=" + threads}})
+		_, dynamic := started(t).WithDynamic(map[string]string{"log.cleaner.threads": threads}, nil)
+		for _, err := range []error{static, dynamic} {
+			if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.") {
+				t.Errorf("%s threads: %v", threads, err)
+			}
+		}
+	}
+	if _, _, err := Load(Sources{Sets: []string{"log.cleaner.threads=0"}}); err != nil {
+		t.Error(err)
 	}
 }
 
