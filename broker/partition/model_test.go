@@ -435,6 +435,9 @@ func (x *run) checkRead(o Offsets) {
 }
 
 func (x *run) checkAborted(got []index.AbortedTxn, from, end, bound int64) {
+	if !slices.IsSortedFunc(got, byFirstOffset) {
+		x.t.Errorf("read of [%d, %d): aborted are not in the order of their beginnings: %+v", from, end, got)
+	}
 	all, _ := x.m.transactions(bound)
 	for _, t := range all {
 		overlaps := t.LastOffset >= from && t.FirstOffset < end

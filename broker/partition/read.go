@@ -1,8 +1,10 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/index"
 	"github.com/varvelog/varve/segment"
@@ -30,7 +32,8 @@ type ReadSpec struct {
 type ReadResult struct {
 	Records segment.Records
 	Offsets Offsets
-	Aborted []index.AbortedTxn // ReadCommitted only
+	// Aborted are the transactions that overlap Records, by their first offsets; ReadCommitted only.
+	Aborted []index.AbortedTxn
 	// Diverging is set where LastFetchedEpoch's lineage is not ours: epoch and end offset.
 	Diverging *segment.EpochStart
 	// Pending: the bytes are in the bucket and on their way; the waiter is signalled.
@@ -128,8 +131,14 @@ func (p *Partition) readLocal(s ReadSpec, r ReadResult, bound int64) (ReadResult
 		r.Records.Release()
 		return r, true, logError(err)
 	}
+	slices.SortFunc(r.Aborted, byFirstOffset)
 	return r, true, nil
 }
+
+// byFirstOffset is the order in which a reader steps into transactions. Logs keep them by
+// their markers, and Apache Kafka sends them so, by which kafkajs, which takes the list as it
+// comes, passes on records of aborted transactions that others ran beside.
+func byFirstOffset(a, b index.AbortedTxn) int { return cmp.Compare(a.FirstOffset, b.FirstOffset) }
 
 // readRemote reads from the bucket, aborted transactions too (I32): a segment is copied
 // when each transaction in it has ended, and its object names all that were aborted,
@@ -154,6 +163,7 @@ func (p *Partition) readRemote(s ReadSpec, r ReadResult, bound int64, w *segment
 		r.Records.Release()
 		return r.unlessPending(err)
 	}
+	slices.SortFunc(r.Aborted, byFirstOffset)
 	return r, nil
 }
 

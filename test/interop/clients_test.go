@@ -25,7 +25,7 @@ import (
 )
 
 // Clients in other languages, and in Go. Each does what testdata/README.md says, with
-// its own defaults but for partitioner and codec.
+// its own defaults but for partitioner, codec and isolation.
 
 // perTopic is how many records a client produces to each topic.
 const perTopic = 50
@@ -35,6 +35,7 @@ type otherClient struct {
 	name   string
 	codecs []string // beside none
 	java   bool     // it places keys as Java does
+	aborts bool     // it leaves aborted transactions out, of which brokers send the records too
 
 	// produce sends perTopic records to each topic, compressed with its codec.
 	produce func(t *testing.T, name string, topics []string, codecs []string)
@@ -46,17 +47,17 @@ var everyCodec = []string{"gzip", "snappy", "lz4", "zstd"}
 
 func otherClients() []otherClient {
 	return []otherClient{
-		{"java", everyCodec, true, javaProduce, javaConsume},
-		{"kcat", everyCodec, true, kcatProduce, kcatConsume},
+		{"java", everyCodec, true, true, javaProduce, javaConsume},
+		{"kcat", everyCodec, true, true, kcatProduce, kcatConsume},
 		program("confluent", everyCodec, "python/bin/python3", "confluent.py"),
 		program("kafkapython", everyCodec, "python/bin/python3", "kafkapython.py"),
 		program("aiokafka", everyCodec, "python/bin/python3", "aiokafka_client.py"),
 		program("kafkajs", []string{"gzip", "snappy", "lz4"}, "", "kafkajs.js"), // has no zstd
 		program("confluentjs", everyCodec, "", "confluentjs.js"),
 		program("platformatic", []string{"gzip", "snappy", "lz4"}, "", "platformatic.js"), // zstd wants Node.js 22
-		{"sarama", everyCodec, false, saramaProduce, saramaConsume},
-		{"kafkago", everyCodec, true, kafkagoProduce, kafkagoConsume},
-		{"kgo", everyCodec, true, kgoProduce, kgoConsume},
+		{"sarama", everyCodec, false, true, saramaProduce, saramaConsume},
+		{"kafkago", everyCodec, true, false, kafkagoProduce, kafkagoConsume},
+		{"kgo", everyCodec, true, true, kgoProduce, kgoConsume},
 	}
 }
 
@@ -251,7 +252,7 @@ func program(name string, codecs []string, interpreter, script string) otherClie
 		return harness.Output(t, "", env, append([]string{modules, path, filepath.Join("testdata", script)}, args...)...)
 	}
 	return otherClient{
-		name: name, codecs: codecs, java: true,
+		name: name, codecs: codecs, java: true, aborts: name != "platformatic",
 		produce: func(t *testing.T, name string, topics, codecs []string) {
 			t.Helper()
 			run(t, append([]string{broker(t).Address, "produce", name}, pairs(topics, codecs)...)...)
@@ -305,7 +306,7 @@ func javaConsume(t *testing.T, group string, topics []string, each []int) []stri
 	var out []string
 	for i, topic := range topics {
 		printed := harness.Kafka(t, "", harness.ConsoleConsumer, "--bootstrap-server", broker(t).Address, "--topic", topic, "--group", group,
-			"--from-beginning", "--max-messages", strconv.Itoa(each[i]),
+			"--from-beginning", "--isolation-level", "read_committed", "--max-messages", strconv.Itoa(each[i]),
 			"--formatter-property", "print.key=true", "--formatter-property", "print.headers=true", "--formatter-property", "key.separator=|")
 		for _, l := range lines(printed) {
 			header, rest, _ := strings.Cut(l, "|")
@@ -339,6 +340,7 @@ func saramaConfig() *sarama.Config {
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Net.MaxOpenRequests = 1
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.IsolationLevel = sarama.ReadCommitted
 	return config
 }
 
@@ -449,7 +451,8 @@ func kafkagoProduce(t *testing.T, name string, topics, codecs []string) {
 
 func kafkagoConsume(t *testing.T, group string, topics []string, each []int) []string {
 	t.Helper()
-	r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{broker(t).Address}, GroupID: group, GroupTopics: topics, StartOffset: kafkago.FirstOffset})
+	r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{broker(t).Address}, GroupID: group, GroupTopics: topics, StartOffset: kafkago.FirstOffset,
+		IsolationLevel: kafkago.ReadCommitted})
 	var out []string
 	for range sum(each) {
 		m, err := r.ReadMessage(within(t)) // commits
@@ -470,21 +473,27 @@ func kgoProduce(t *testing.T, name string, topics, codecs []string) {
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	}
 	for i, topic := range topics {
-		c := client(t, kgo.ProducerBatchCompression(compression[codecs[i]]))
-		var all []*kgo.Record
-		for n := range perTopic {
-			all = append(all, &kgo.Record{
-				Topic: topic, Key: fmt.Appendf(nil, "key-%d", n), Value: []byte(valueOf(name, codecs[i], n)),
-				Headers: []kgo.RecordHeader{{Key: "client", Value: []byte(name)}},
-			})
-		}
-		produce(t, c, all...)
+		kgoRecords(t, client(t, kgo.ProducerBatchCompression(compression[codecs[i]])), name, topic, codecs[i])
 	}
+}
+
+// kgoRecords produces perTopic records, in the transaction of the client if it has begun one.
+func kgoRecords(t *testing.T, c *kgo.Client, name, topic, codec string) {
+	t.Helper()
+	var all []*kgo.Record
+	for n := range perTopic {
+		all = append(all, &kgo.Record{
+			Topic: topic, Key: fmt.Appendf(nil, "key-%d", n), Value: []byte(valueOf(name, codec, n)),
+			Headers: []kgo.RecordHeader{{Key: "client", Value: []byte(name)}},
+		})
+	}
+	produce(t, c, all...)
 }
 
 func kgoConsume(t *testing.T, group string, topics []string, each []int) []string {
 	t.Helper()
-	c := client(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	c := client(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	var out []string
 	for _, r := range poll(t, c, sum(each)) {
 		out = append(out, line(r.Topic, string(r.Key), string(r.Headers[0].Value), string(r.Value)))

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -301,12 +302,15 @@ func drawTxnFetch(r *rand.Rand) step {
 		q := fetchRequest(s.name(topic), s.id(topic), partition, offset)
 		q.IsolationLevel, q.MinBytes = isolation, 0
 		return q
-	}, func(_ *side, _ *kmsg.FetchRequest, p kmsg.Response) { // Apache Kafka tells of later ones, too
+	}, func(_ *side, _ *kmsg.FetchRequest, p kmsg.Response) { // Apache Kafka tells of later ones, too, and in the order of markers
 		for i := range p.(*kmsg.FetchResponse).Topics {
 			for j := range p.(*kmsg.FetchResponse).Topics[i].Partitions {
 				part := &p.(*kmsg.FetchResponse).Topics[i].Partitions[j]
 				part.AbortedTransactions = slices.DeleteFunc(part.AbortedTransactions, func(x kmsg.FetchResponseTopicPartitionAbortedTransaction) bool {
 					return x.FirstOffset >= part.LastStableOffset
+				})
+				slices.SortFunc(part.AbortedTransactions, func(a, b kmsg.FetchResponseTopicPartitionAbortedTransaction) int {
+					return cmp.Compare(a.FirstOffset, b.FirstOffset)
 				})
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The traps of PROTOCOL.md 2.2 but those of transactions (txn_test.go): each broke a real client of
-// another broker.
+// The traps of PROTOCOL.md 2.2 but the timeout of transactions (TestTxnRequestsAreRefused) and
+// version 2 of them (TestFeatureLevelsAreHonoured): each broke a real client of another broker.
 
 // TestTrapProduceIsAdvertisedFromZero: librdkafka compresses only then (KAFKA-18659).
 func TestTrapProduceIsAdvertisedFromZero(t *testing.T) {
@@ -292,6 +293,15 @@ func TestTrapAppendAndSubtractActOnLists(t *testing.T) {
 	equal(t, "cleanup.policy", deref(describeTopic(t, broker(t).Address, topic)["cleanup.policy"].Value), "delete")
 	refusedWith(t, "subtract what is not there", alter(remove, "cleanup.policy", "compact"), nil)
 	equal(t, "cleanup.policy", deref(describeTopic(t, broker(t).Address, topic)["cleanup.policy"].Value), "delete")
+	untiered := topicOf(t, "untiered") // what is tiered cannot be compacted
+	create(t, untiered, 1, "remote.storage.enable=false")
+	policy := func() string { return deref(describeTopic(t, broker(t).Address, untiered)["cleanup.policy"].Value) }
+	p := ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, alterRequest(untiered, add, "cleanup.policy", "compact"))
+	refusedWith(t, "append what is new", p.Resources[0].ErrorCode, nil)
+	equal(t, "cleanup.policy", policy(), "delete,compact")
+	p = ask[*kmsg.IncrementalAlterConfigsResponse](t, c, 1, alterRequest(untiered, remove, "cleanup.policy", "delete"))
+	refusedWith(t, "subtract what is there", p.Resources[0].ErrorCode, nil)
+	equal(t, "cleanup.policy", policy(), "compact")
 	refusedWith(t, "append to what is no list", alter(add, "retention.ms", "5"), kerr.InvalidConfig)
 	refusedWith(t, "subtract from what is no list", alter(remove, "retention.ms", "5"), kerr.InvalidConfig)
 }
@@ -332,6 +342,74 @@ func TestTrapMetadataCreatesTopics(t *testing.T) {
 			equal(t, "leader", p.Partitions[0].Leader, 0)
 		}
 	}
+}
+
+// TestTrapAbortedRecordsNeverReachReadCommitted: beside and inside aborted transactions
+// others commit, and records belong to none. Every client that leaves aborted records out
+// (which the broker has to name: it sends them) prints the committed ones and no other; the
+// last transaction stays open, and nobody is sent anything of it.
+func TestTrapAbortedRecordsNeverReachReadCommitted(t *testing.T) {
+	topic := topicOf(t)
+	create(t, topic, 3)
+	var want []string
+	write := func(c *kgo.Client, name string) {
+		t.Helper()
+		kgoRecords(t, c, name, topic, "none")
+		if strings.HasPrefix(name, "kept") {
+			want = append(want, expected(topic, name, "none")...)
+		}
+	}
+	begin := func(name string) *kgo.Client {
+		c := client(t, kgo.TransactionalID(topicOf(t, name)), kgo.TransactionTimeout(longTransaction))
+		if err := c.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	end := func(c *kgo.Client, how kgo.TransactionEndTry) {
+		t.Helper()
+		if err := c.EndTransaction(within(t), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outer := begin("outer")
+	for round := range 3 {
+		write(outer, fmt.Sprint("aborted outer ", round))
+		inner := begin(fmt.Sprint("inner", round))
+		write(inner, fmt.Sprint("kept inner ", round))
+		write(client(t), fmt.Sprint("kept of no transaction ", round))
+		write(outer, fmt.Sprint("aborted outer again ", round))
+		end(inner, kgo.TryCommit)
+		if err := inner.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		write(inner, fmt.Sprint("aborted inner ", round))
+		end(inner, kgo.TryAbort)
+		end(outer, kgo.TryAbort)
+		if err := outer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		write(outer, fmt.Sprint("kept outer ", round))
+		end(outer, kgo.TryCommit)
+		if err := outer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(outer, "left open")
+	slices.Sort(want)
+	equal(t, "records of any kind", len(readAll(t, topic, 19*perTopic)), 19*perTopic)
+	t.Run("read by", func(t *testing.T) {
+		for _, c := range otherClients() {
+			if !c.aborts {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				same(t, "records", sortedCopy(c.consume(t, topicOf(t, "g"), []string{topic}, []int{len(want)})), want)
+			})
+		}
+	})
+	end(outer, kgo.TryAbort)
 }
 
 // TestTrapTopicIDsComeBeforeTheyAreNeeded: Metadata hands out the ids that Produce 13,

@@ -19,7 +19,8 @@ async def produce():
 
 
 async def consume():
-    c = AIOKafkaConsumer(*topics, bootstrap_servers=address, group_id=name, auto_offset_reset="earliest", enable_auto_commit=False)
+    c = AIOKafkaConsumer(*topics, bootstrap_servers=address, group_id=name, auto_offset_reset="earliest", enable_auto_commit=False,
+                         isolation_level="read_committed")
     await c.start()
     for _ in range(sum(map(int, topics.values()))):
         m = await asyncio.wait_for(c.getone(), 30)

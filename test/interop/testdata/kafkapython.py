@@ -15,7 +15,7 @@ if what == "produce":
         p.close()
 else:
     c = KafkaConsumer(*topics, bootstrap_servers=address, group_id=name, auto_offset_reset="earliest", enable_auto_commit=False,
-                      consumer_timeout_ms=30000)
+                      isolation_level="read_committed", consumer_timeout_ms=30000)
     left = sum(map(int, topics.values()))
     for m in c:
         print(m.topic, m.key.decode(), dict(m.headers)["client"].decode(), m.value.decode(), sep="|")
