@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"context"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -69,4 +71,30 @@ func (g *Groups) consumerDescribe(id string) kmsg.ConsumerGroupDescribeResponseG
 		return e.ConsumerDescribe(g.settings(id).Assignors[0])
 	}
 	return group.ConsumerDescribeError(id, kerr.GroupIDNotFound.Code, "Group "+id+" not found.")
+}
+
+// match has patterns of a group matched beside its shard.
+func (s *shard) match(e *entry, m *group.Match) {
+	s.running.Go(func() {
+		err := m.Find(func(part func()) error { return s.g.turn(s.life, part) })
+		if err != nil || s.enter() != 0 {
+			return // unloaded: the next coordinator begins again
+		}
+		defer s.mu.Unlock()
+		now := s.now()
+		s.step(now, e, e.Matched(now, m))
+	})
+}
+
+// turn runs a part of matching. One runs at a time, so that patterns take one processor at
+// the most, and who waits comes in turn, so that no group's patterns keep out another's.
+func (g *Groups) turn(life context.Context, part func()) error {
+	select {
+	case g.turns <- struct{}{}:
+		defer func() { <-g.turns }()
+		part()
+		return life.Err()
+	case <-life.Done():
+		return life.Err()
+	}
 }

@@ -61,6 +61,7 @@ type Groups struct {
 	limits group.Limits
 	alarm  *alarm
 	table  table[*shard]
+	turns  chan struct{} // of capacity 1: whose patterns are being matched, see turn
 
 	random sync.Mutex // guards o.Rand
 }
@@ -86,6 +87,7 @@ func NewGroups(o Options) *Groups {
 			Metadata:              o.Metadata,
 		},
 		alarm: newAlarm(),
+		turns: make(chan struct{}, 1),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/broker/coordinator/group"
 	"github.com/varvelog/varve/segment/batch"
 )
 
@@ -579,6 +580,74 @@ func TestPartitionForIsKafkas(t *testing.T) {
 			t.Errorf("%q: partition %d, want %d (hash %d)", id, got, want, javaHash(id))
 		}
 	}
+}
+
+// slowTopics is a cluster of one topic whose names are listed when somebody says so.
+type slowTopics struct{ list chan struct{} }
+
+func (slowTopics) Topic(name string) (group.Topic, bool) {
+	return group.Topic{Name: "t", ID: group.TopicID{1}, Partitions: 1}, name == "t"
+}
+
+func (s slowTopics) TopicByID(id group.TopicID) (group.Topic, bool) {
+	topic, _ := s.Topic("t")
+	return topic, id == topic.ID
+}
+
+func (s slowTopics) Names() []string {
+	<-s.list
+	return []string{"t"}
+}
+
+func (slowTopics) Version() int64 { return 1 }
+
+// TestMatchingAPatternKeepsNobodyWaiting: what a pattern stands for (KIP-848) is found
+// without the lock of the shard, and another group's patterns meanwhile.
+func TestMatchingAPatternKeepsNobodyWaiting(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Groups, _ *memoryLog) {
+		topics := slowTopics{make(chan struct{})}
+		g.limits.Metadata = func() group.Metadata { return topics }
+		beat := func(groupID string, epoch int32) *kmsg.ConsumerGroupHeartbeatResponse {
+			r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+			r.Version, r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis = 1, groupID, "a", epoch, 60_000
+			r.SubscribedTopicRegex, r.Topics = kmsg.StringPtr("t.*"), []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+			p := must(t, g.ConsumerHeartbeat(Client{ID: "c", Host: "/h"}, r))
+			if p.ErrorCode != 0 {
+				t.Fatalf("heartbeat of group %s: code %d", groupID, p.ErrorCode)
+			}
+			return p
+		}
+		beat("g", 0)
+		beat("h", 0) // its shard is the same
+		if got := beat("g", 1); got.MemberEpoch != 1 || len(got.Assignment.Topics) != 0 {
+			t.Errorf("before its pattern is matched: epoch %d, %v", got.MemberEpoch, got.Assignment)
+		}
+		close(topics.list)
+		synctest.Wait()
+		for _, groupID := range []string{"g", "h"} {
+			if got := beat(groupID, 1); got.MemberEpoch != 2 || len(got.Assignment.Topics) != 1 {
+				t.Errorf("after the pattern of %s is matched: epoch %d, %v", groupID, got.MemberEpoch, got.Assignment)
+			}
+		}
+	})
+}
+
+// TestUnloadEndsTheMatchingOfPatterns: it waits for no more than the part that runs.
+func TestUnloadEndsTheMatchingOfPatterns(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Groups, _ *memoryLog) {
+		topics := slowTopics{make(chan struct{})}
+		close(topics.list)
+		g.limits.Metadata = func() group.Metadata { return topics }
+		g.turns <- struct{}{} // somebody else's turn
+		r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		r.Version, r.Group, r.MemberID, r.RebalanceTimeoutMillis = 1, "g", "a", 60_000
+		r.SubscribedTopicRegex, r.Topics = kmsg.StringPtr("t.*"), []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		if p := must(t, g.ConsumerHeartbeat(Client{ID: "c", Host: "/h"}, r)); p.ErrorCode != 0 {
+			t.Fatalf("code %d", p.ErrorCode)
+		}
+		g.Unload(0)
+		<-g.turns
+	})
 }
 
 // TestManyClientsAtOnce is for the race detector: commits, fetches, members, drops and

@@ -71,6 +71,9 @@ func (s *shard) carryOut(now int64, e *entry, out group.Output) {
 	for _, p := range out.Persist {
 		s.persist(e, p)
 	}
+	for _, m := range out.Matches {
+		s.match(e, m)
+	}
 	if len(out.Appends) > 0 {
 		s.append(now, s.shares(e, out)...)
 	}

@@ -40,6 +40,7 @@ type consumerWorld struct {
 	metadata *testMetadata
 	g        *Group
 	queue    []Append // not decided
+	matches  []*Match // not carried out
 	log      []batch.Record
 	last     Ticket
 	fresh    int
@@ -108,8 +109,10 @@ func (w *consumerWorld) step() {
 		if w.rnd.IntN(6) == 0 {
 			w.metadata = w.metadata.set("ab", 0)
 		}
-	case 6, 7:
-		w.pass(w.rnd.Int64N(3000))
+	case 6:
+		w.match()
+	case 7:
+		w.pass(w.rnd.Int64N(6000))
 	case 8:
 		if w.rnd.IntN(5) == 0 {
 			w.crash()
@@ -243,7 +246,7 @@ func (w *consumerWorld) crash() {
 			break
 		}
 	}
-	w.queue = nil
+	w.queue, w.matches = nil, nil
 	w.g = w.replay(w.log)
 	w.epoch = 0
 	for _, c := range w.clients {
@@ -265,8 +268,28 @@ func (w *consumerWorld) replay(log []batch.Record) *Group {
 	return g
 }
 
+// match ends the matching that is under way longest.
+func (w *consumerWorld) match() {
+	if len(w.matches) == 0 {
+		return
+	}
+	m := w.matches[0]
+	w.matches = w.matches[1:]
+	if err := m.Find(atOnce); err != nil {
+		w.t.Fatal(err)
+	}
+	w.take(w.g.Matched(w.now, m))
+}
+
+// atOnce is a turn that everybody gets.
+func atOnce(part func()) error {
+	part()
+	return nil
+}
+
 func (w *consumerWorld) take(out Output) {
 	w.queue = append(w.queue, out.Appends...)
+	w.matches = append(w.matches, out.Matches...)
 	for _, r := range out.Replies {
 		for _, c := range w.clients {
 			if c.asked == r.Ticket {
@@ -380,8 +403,9 @@ func (w *consumerWorld) settle() {
 				continue
 			}
 			w.heartbeat(c)
-			for len(w.queue) > 0 {
+			for len(w.queue)+len(w.matches) > 0 {
 				w.decide(false)
+				w.match()
 			}
 		}
 		w.check()

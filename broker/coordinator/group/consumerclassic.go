@@ -49,7 +49,7 @@ func (g *Group) joinConsumer(now int64, t Ticket, c Client, fresh string, r *kms
 		joined = &next
 		p.put(joined)
 	}
-	p.refresh(resubscribed)
+	p.refresh(resubscribed, true)
 	p.assign()
 	joined = p.reconcile(joined, identified(subscription.owned, p.metadata), resubscribed)
 

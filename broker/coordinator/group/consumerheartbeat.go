@@ -125,7 +125,8 @@ func (g *Group) consumerHeartbeat(now int64, a answer, c Client, fresh string, r
 	} else {
 		next = member
 	}
-	p.refresh(resubscribed)
+	known := next.regex == member.regex || next.regex == "" || p.state.regexes[next.regex] != nil
+	p.refresh(resubscribed, known || !slices.Equal(next.topics, member.topics))
 	p.assign()
 	next = p.reconcile(next, reported, resubscribed)
 	g.consumer.timers.stop(timerKey{joinTimer, next.id})

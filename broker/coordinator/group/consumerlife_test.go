@@ -15,6 +15,7 @@ type life struct {
 	limits  Limits
 	setting Settings
 	answers map[Ticket]kmsg.Response
+	matches []*Match // that nobody has carried out
 	last    Ticket
 }
 
@@ -31,14 +32,16 @@ func newLife(t *testing.T) *life {
 }
 
 func (l *life) take(out Output) {
-	for len(out.Appends) > 0 || len(out.Replies) > 0 {
+	for len(out.Appends) > 0 || len(out.Replies) > 0 || len(out.Matches) > 0 {
 		for _, r := range out.Replies {
 			l.answers[r.Ticket] = r.Response
 		}
+		l.matches = append(l.matches, out.Matches...)
 		var next Output
 		for _, a := range out.Appends {
 			more := l.g.Appended(l.now, a, 0)
 			next.Replies, next.Appends = append(next.Replies, more.Replies...), append(next.Appends, more.Appends...)
+			next.Matches = append(next.Matches, more.Matches...)
 		}
 		out = next
 	}

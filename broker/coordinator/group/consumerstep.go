@@ -21,10 +21,6 @@ type Settings struct {
 	Upgrade, Downgrade bool     // group.consumer.migration.policy
 }
 
-// regexPause is the least time, ms, between two rounds of matching all topics with a
-// group's patterns because there are other topics.
-const regexPause = 1000
-
 // consumerGroup is what a group of the consumer protocol is beside its records. Its
 // state is ahead of the log: answers wait until what they rest on is committed.
 type consumerGroup struct {
@@ -36,6 +32,7 @@ type consumerGroup struct {
 	// hashed is the version of the metadata that state.hash was made of, 0: none.
 	// matched is that of the last round of matching, matchedAt when that was, ms.
 	hashed, matched, matchedAt int64
+	matching                   *Match         // under way; nil: none
 	last                       *afterConsumer // the latest append that is not decided; nil: none
 }
 
@@ -85,6 +82,7 @@ type consumerStep struct {
 	before   *consumerState // as the log has it; nil: no group of the consumer protocol
 	base     *consumerState // as it is installed: before, or what an upgrade begins with
 	state    *consumerState
+	begun    *Match // matching that the step has begun, nil: none
 }
 
 // newStep begins a step of a group of the consumer protocol.
@@ -110,65 +108,34 @@ func (p *consumerStep) put(m *consumerMember) {
 	}
 }
 
-// refresh resolves the patterns that need it and raises the group's epoch where other
+// refresh has patterns matched that need it and raises the group's epoch where other
 // topics are subscribed to, or other partitions are in them. resubscribed says that a
-// member has changed what it reads.
-func (p *consumerStep) refresh(resubscribed bool) {
-	c := p.g.consumer
+// member has changed what it reads, and known that it is known which topics that is: for a
+// pattern that nobody has matched yet the epoch is raised later.
+func (p *consumerStep) refresh(resubscribed, known bool) {
 	if resubscribed {
 		p.forgetPatterns()
 	}
-	version := p.metadata.Version()
-	due := p.now-c.matchedAt >= p.settings.RegexRefresh || version != c.matched && p.now-c.matchedAt >= regexPause
-	if due || resubscribed {
-		p.matchPatterns(due)
+	p.matchPatterns(resubscribed)
+	if known || !resubscribed {
+		p.rehash(resubscribed)
 	}
-	if !resubscribed && p.state == p.base && version == c.hashed {
+}
+
+// rehash raises the group's epoch where other is set or its topics have changed.
+func (p *consumerStep) rehash(other bool) {
+	c, version := p.g.consumer, p.metadata.Version()
+	if !other && p.state == p.base && version == c.hashed {
 		return
 	}
 	hash := metadataHash(p.state.subscribed(), p.metadata)
 	c.hashed = version
-	if hash == p.state.hash && !resubscribed {
+	if hash == p.state.hash && !other {
 		return
 	}
 	s := p.edit()
 	s.hash = hash
 	s.epoch++
-}
-
-// forgetPatterns drops those that no member has any more.
-func (p *consumerStep) forgetPatterns() {
-	used := map[string]struct{}{}
-	for _, m := range p.state.members {
-		used[m.regex] = struct{}{}
-	}
-	for pattern := range p.state.regexes {
-		if _, ok := used[pattern]; !ok {
-			delete(p.edit().regexes, pattern)
-		}
-	}
-}
-
-// matchPatterns finds the topics of new patterns, or of all.
-func (p *consumerStep) matchPatterns(all bool) {
-	if all {
-		p.g.consumer.matched, p.g.consumer.matchedAt = p.metadata.Version(), p.now
-	}
-	patterns := map[string]struct{}{}
-	for _, m := range p.state.members {
-		if m.regex != "" {
-			patterns[m.regex] = struct{}{}
-		}
-	}
-	for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
-		old := p.state.regexes[pattern]
-		if old != nil && !all {
-			continue
-		}
-		if found := resolve(p.now, pattern, p.metadata); old == nil || !slices.Equal(old.topics, found.topics) {
-			p.edit().regexes[pattern] = found
-		}
-	}
 }
 
 // assign makes a new target where the group's epoch is ahead of it, at most once in an
@@ -218,7 +185,7 @@ func (p *consumerStep) expel(ids ...string) {
 	for _, id := range ids {
 		s.remove(id)
 	}
-	p.refresh(true)
+	p.refresh(true, true)
 }
 
 // answer is a reply that waits for the log. fail is the reply for a code.
@@ -232,6 +199,9 @@ type answer struct {
 // gives the answers once all that they rest on is committed.
 func (p *consumerStep) finish(out *Output, undo *classicGroup, extra []batch.Record, answers ...answer) {
 	g, c := p.g, p.g.consumer
+	if p.begun != nil {
+		out.Matches = append(out.Matches, p.begun)
+	}
 	var keys []stateKey
 	if p.state != p.before {
 		keys = changes(p.before, p.state)

@@ -3,7 +3,6 @@ package group
 import (
 	"encoding/binary"
 	"maps"
-	"regexp"
 	"slices"
 	"unicode/utf16"
 
@@ -83,50 +82,12 @@ func metadataHash(names map[string]struct{}, metadata Metadata) int64 {
 	return int64(xxh3.Hash(p))
 }
 
-// resolvedRegex is the topics that a pattern stands for, as of a version of the
-// metadata.
-type resolvedRegex struct {
-	topics  []string // sorted
-	version int64
-	time    int64 // ms
-}
-
-func (r *resolvedRegex) equal(o *resolvedRegex) bool {
-	if r == nil || o == nil {
-		return r == o
-	}
-	return r.version == o.version && r.time == o.time && slices.Equal(r.topics, o.topics)
-}
-
 // maxString is the longest string, in bytes, that a key of a record can hold, and a
 // value of the classic protocol.
 const maxString = 1<<15 - 1
 
 // ValidID reports whether a group of that id can be stored.
 func ValidID(id string) bool { return len(id) <= maxString }
-
-// compileRegex makes a pattern that matches whole names. Kafka's are those of RE2/J
-// (KIP-848), which is the syntax of Go's.
-func compileRegex(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil { // alone: a ")" might close our group
-		return nil, err
-	}
-	return regexp.Compile(`^(?:` + pattern + `)$`)
-}
-
-// resolve finds the topics that a pattern stands for. One that cannot be read, from a
-// log, stands for none.
-func resolve(now int64, pattern string, metadata Metadata) *resolvedRegex {
-	r := &resolvedRegex{topics: []string{}, version: metadata.Version(), time: now}
-	if re, err := compileRegex(pattern); err == nil {
-		for _, name := range metadata.Names() {
-			if re.MatchString(name) {
-				r.topics = append(r.topics, name)
-			}
-		}
-	}
-	return r
-}
 
 // noMetadata is a cluster without topics.
 type noMetadata struct{}

@@ -9,11 +9,13 @@ import (
 // Ticket names a request that may be answered later. Zero is no request.
 type Ticket uint64
 
-// Output is what a step decided: answers to give and records to write, each in order.
+// Output is what a step decided: answers to give and records to write, each in order, and
+// work to do beside the group.
 type Output struct {
 	Replies []Reply
 	Appends []Append
 	Persist []Persist // for the share coordinator
+	Matches []*Match  // to be carried out beside the group
 }
 
 // Reply answers the request of Ticket.
