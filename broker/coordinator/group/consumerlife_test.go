@@ -2,9 +2,12 @@ package group
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/segment/batch"
 )
 
 // life is a group under test whose appends are committed at once.
@@ -15,7 +18,8 @@ type life struct {
 	limits  Limits
 	setting Settings
 	answers map[Ticket]kmsg.Response
-	matches []*Match // that nobody has carried out
+	matches []*Match       // that nobody has carried out
+	log     []batch.Record // what was committed
 	last    Ticket
 }
 
@@ -39,6 +43,7 @@ func (l *life) take(out Output) {
 		l.matches = append(l.matches, out.Matches...)
 		var next Output
 		for _, a := range out.Appends {
+			l.log = append(l.log, a.Records...)
 			more := l.g.Appended(l.now, a, 0)
 			next.Replies, next.Appends = append(next.Replies, more.Replies...), append(next.Appends, more.Appends...)
 			next.Matches = append(next.Matches, more.Matches...)
@@ -350,5 +355,27 @@ func TestMigrationPolicyForbidsTheUpgrade(t *testing.T) {
 	}
 	if l.g.consumer != nil {
 		t.Error("the group was upgraded all the same")
+	}
+}
+
+// TestAMemberIDThatNoRecordHoldsIsRefused: the keys of records have lengths of an int16,
+// and a group whose records cannot be read keeps its whole partition from being loaded.
+func TestAMemberIDThatNoRecordHoldsIsRefused(t *testing.T) {
+	for _, size := range []int{maxString, maxString + 1, 70_000} {
+		l := newLife(t)
+		l.beat("a", 0, nil)
+		joined, _ := l.join(strings.Repeat("m", size), nil)
+		if refused := joined.ErrorCode == invalidRequest; refused != (size > maxString) {
+			t.Errorf("a member id of %d bytes: code %d", size, joined.ErrorCode)
+		}
+		p := NewReplay(&l.limits)
+		for i, r := range l.log {
+			if err := p.Record(int64(i), -1, r.Key, r.Value); err != nil {
+				t.Errorf("after a member id of %d bytes: %v", size, err)
+			}
+		}
+		if n := len(p.Groups(l.now)["g"].consumer.state.members); n != len(l.g.consumer.state.members) {
+			t.Errorf("after a member id of %d bytes: %d members are loaded of %d", size, n, len(l.g.consumer.state.members))
+		}
 	}
 }

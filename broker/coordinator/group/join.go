@@ -63,11 +63,11 @@ func (g *Group) joinClassic(now int64, t Ticket, c Client, fresh string, r *kmsg
 	}
 }
 
-// storable reports whether the strings of a join, and the member id that is made of
+// storable reports whether the strings of a join, and a member id that is made of
 // them, fit into a record: their lengths are int16 there and varints in the request.
 func storable(c Client, fresh string, r *kmsg.JoinGroupRequest) bool {
 	room := maxString - 1 - len(fresh)
-	if len(c.ID) > room || len(r.ProtocolType) > maxString || r.InstanceID != nil && len(*r.InstanceID) > room {
+	if len(c.ID) > room || len(r.MemberID) > maxString || len(r.ProtocolType) > maxString || r.InstanceID != nil && len(*r.InstanceID) > room {
 		return false
 	}
 	return !slices.ContainsFunc(r.Protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return len(p.Name) > maxString })
