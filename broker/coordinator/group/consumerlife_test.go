@@ -20,6 +20,7 @@ type life struct {
 	answers map[Ticket]kmsg.Response
 	matches []*Match       // that nobody has carried out
 	log     []batch.Record // what was committed
+	fail    int16          // the fate of appends, 0: they are committed
 	last    Ticket
 }
 
@@ -43,13 +44,27 @@ func (l *life) take(out Output) {
 		l.matches = append(l.matches, out.Matches...)
 		var next Output
 		for _, a := range out.Appends {
-			l.log = append(l.log, a.Records...)
-			more := l.g.Appended(l.now, a, 0)
+			if l.fail == 0 {
+				l.log = append(l.log, a.Records...)
+			}
+			more := l.g.Appended(l.now, a, l.fail)
 			next.Replies, next.Appends = append(next.Replies, more.Replies...), append(next.Appends, more.Appends...)
 			next.Matches = append(next.Matches, more.Matches...)
 		}
 		out = next
 	}
+}
+
+// reload is the group as another coordinator reads it.
+func (l *life) reload() {
+	l.t.Helper()
+	p := NewReplay(&l.limits)
+	for i, r := range l.log {
+		if err := p.Record(int64(i), -1, r.Key, r.Value); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	l.g, l.matches = p.Groups(l.now)["g"], nil
 }
 
 func (l *life) ticket() Ticket {
@@ -368,14 +383,50 @@ func TestAMemberIDThatNoRecordHoldsIsRefused(t *testing.T) {
 		if refused := joined.ErrorCode == invalidRequest; refused != (size > maxString) {
 			t.Errorf("a member id of %d bytes: code %d", size, joined.ErrorCode)
 		}
-		p := NewReplay(&l.limits)
-		for i, r := range l.log {
-			if err := p.Record(int64(i), -1, r.Key, r.Value); err != nil {
-				t.Errorf("after a member id of %d bytes: %v", size, err)
-			}
+		members := len(l.g.consumer.state.members)
+		if l.reload(); len(l.g.consumer.state.members) != members {
+			t.Errorf("after a member id of %d bytes: %d members are loaded of %d", size, len(l.g.consumer.state.members), members)
 		}
-		if n := len(p.Groups(l.now)["g"].consumer.state.members); n != len(l.g.consumer.state.members) {
-			t.Errorf("after a member id of %d bytes: %d members are loaded of %d", size, n, len(l.g.consumer.state.members))
+	}
+}
+
+// TestAStaticMemberThatIsAwayNeedNotRevoke: it has its session to come back (KIP-345), and
+// the rebalance timeout was for the epoch that it has left.
+func TestAStaticMemberThatIsAwayNeedNotRevoke(t *testing.T) {
+	for _, reload := range []bool{false, true} {
+		l := newLife(t)
+		a := l.beat("a", 0, nil, instance("i"))
+		l.beat("b", 0, nil)
+		l.beat("a", a.MemberEpoch, []int32{0, 1, 2, 3}, instance("i")) // is told to revoke two
+		l.beat("a", epochStaticLeave, nil, instance("i"))
+		if reload {
+			l.reload()
 		}
+		l.at(6000) // the rebalance timeout is 5 s
+		if again := l.beat("a2", 0, nil, instance("i")); again.ErrorCode != 0 || len(partitionsOf(again)) != 2 || l.g.consumer.state.epoch != 3 {
+			t.Errorf("back in a group of epoch %d: code %d, %v", l.g.consumer.state.epoch, again.ErrorCode, partitionsOf(again))
+		}
+	}
+}
+
+// TestARevocationThatWasNotStoredIsStillDue: a member that must revoke is fenced after its
+// rebalance timeout, also where a step that went on from there was undone.
+func TestARevocationThatWasNotStoredIsStillDue(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	l.beat("b", 0, nil)
+	l.beat("a", 2, []int32{0, 1, 2, 3})
+	l.fail = coordinatorNotAvailable
+	if got := l.beat("a", 2, []int32{0, 1}).ErrorCode; got != coordinatorNotAvailable {
+		t.Fatalf("code %d", got)
+	}
+	l.fail = 0
+	silent := func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.Topics = nil }
+	if got := l.beat("a", 2, nil, silent).ErrorCode; got != 0 {
+		t.Fatalf("code %d", got)
+	}
+	l.at(5001)
+	if got := l.beat("a", 2, nil, silent).ErrorCode; got != unknownMemberID {
+		t.Errorf("code %d after the rebalance timeout", got)
 	}
 }

@@ -168,13 +168,10 @@ func (p *consumerStep) reconcile(m *consumerMember, reported assignment, resubsc
 		return m
 	}
 	p.put(next)
-	if next.classic == nil { // members of the classic protocol have other timers
-		key := timerKey{rebalanceTimer, next.id}
-		if next.state == unrevokedPartitions {
-			p.g.consumer.timers.set(key, p.now+max(int64(next.rebalanceTimeout), 0))
-		} else {
-			p.g.consumer.timers.stop(key)
-		}
+	if key := (timerKey{rebalanceTimer, next.id}); next.mustRevoke() {
+		p.g.consumer.timers.set(key, p.now+max(int64(next.rebalanceTimeout), 0))
+	} else {
+		p.g.consumer.timers.stop(key)
 	}
 	return next
 }
@@ -292,10 +289,25 @@ func (a *afterConsumer) revert(g *Group, now int64) {
 		return
 	}
 	c.install(a.before)
-	session := g.limits.settings(g.id).SessionTimeout
-	for id, m := range a.before.members {
+	c.watch(now, g.limits.settings(g.id).SessionTimeout)
+}
+
+// watch starts the timers that members must have, where they do not run; session is for
+// those of the consumer protocol, ms.
+func (c *consumerGroup) watch(now, session int64) {
+	for id, m := range c.state.members {
 		c.timers.setIfAbsent(timerKey{sessionTimer, id}, now+m.sessionTimeout(session))
+		if m.mustRevoke() {
+			c.timers.setIfAbsent(timerKey{rebalanceTimer, id}, now+max(int64(m.rebalanceTimeout), 0))
+		}
 	}
+}
+
+// mustRevoke reports whether the member has its rebalance timeout to revoke something:
+// members of the classic protocol have other timers, and a static one that is away has its
+// session.
+func (m *consumerMember) mustRevoke() bool {
+	return m.state == unrevokedPartitions && m.classic == nil && m.epoch != epochStaticLeave
 }
 
 func (a *afterConsumer) reply(code int16, out *Output) {
@@ -333,7 +345,7 @@ func (g *Group) expireConsumer(now int64, out *Output) {
 			p.finish(out, nil, nil)
 			continue
 		}
-		if m := g.consumer.state.members[key.member]; m != nil && !(key.kind == rebalanceTimer && m.state != unrevokedPartitions) {
+		if m := g.consumer.state.members[key.member]; m != nil && (key.kind != rebalanceTimer || m.mustRevoke()) {
 			g.fence(now, nil, out, m.id)
 		}
 	}

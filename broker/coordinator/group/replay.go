@@ -130,12 +130,7 @@ func (c *consumerGroup) loaded(now, session int64) {
 	}
 	c.state = newConsumerState()
 	c.install(s)
-	for id, m := range s.members {
-		c.timers.set(timerKey{sessionTimer, id}, now+m.sessionTimeout(session))
-		if m.classic == nil && m.state == unrevokedPartitions {
-			c.timers.set(timerKey{rebalanceTimer, id}, now+max(int64(m.rebalanceTimeout), 0))
-		}
-	}
+	c.watch(now, session)
 }
 
 // Groups ends the replay. Sessions of all members begin now.
