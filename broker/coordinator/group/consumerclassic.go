@@ -218,16 +218,13 @@ func (c *consumerGroup) waits(m *consumerMember) bool {
 	return false
 }
 
-// leaveConsumer takes classic members out, and puts a code into the answer of each.
+// leaveConsumer takes members out, whatever their protocol, and puts a code into the answer
+// of each.
 func (g *Group) leaveConsumer(now int64, answers []kmsg.LeaveGroupResponseMember, out *Output) {
 	var gone []string
 	for i := range answers {
 		a := &answers[i]
-		id := a.MemberID
-		if id == "" && a.InstanceID != nil { // an administrator names static members so
-			id = g.consumer.static[*a.InstanceID]
-		}
-		m, code := g.consumer.classicMember(id, a.InstanceID)
+		m, code := g.consumer.leaver(a.MemberID, a.InstanceID)
 		if a.ErrorCode = code; code == 0 && !slices.Contains(gone, m.id) {
 			gone = append(gone, m.id)
 		}
@@ -235,6 +232,25 @@ func (g *Group) leaveConsumer(now int64, answers []kmsg.LeaveGroupResponseMember
 	if len(gone) > 0 {
 		g.fence(now, nil, out, gone...)
 	}
+}
+
+// leaver finds a member that leaves. An administrator names static ones by their instance
+// id alone.
+func (c *consumerGroup) leaver(id string, instance *string) (*consumerMember, int16) {
+	m := c.state.members[id]
+	if instance != nil {
+		m = c.state.members[c.static[*instance]]
+		if id == "" && m != nil {
+			id = m.id
+		}
+		if refused := fencedInstance(m, id, *instance); refused != nil {
+			return nil, refused.Code
+		}
+	}
+	if m == nil {
+		return nil, unknownMemberID
+	}
+	return m, 0
 }
 
 // validateCommit checks who commits. Where fenced is not nil the member is behind its

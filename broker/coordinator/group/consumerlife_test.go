@@ -430,3 +430,41 @@ func TestARevocationThatWasNotStoredIsStillDue(t *testing.T) {
 		t.Errorf("code %d after the rebalance timeout", got)
 	}
 }
+
+// TestLeaveGroupTakesMembersOfBothProtocolsOut: as administrators do, who name static
+// members by their instance id alone (KIP-345).
+func TestLeaveGroupTakesMembersOfBothProtocolsOut(t *testing.T) {
+	for _, c := range []struct {
+		name, id, instance string
+		want               int16
+	}{
+		{"a static member by its instance id", "", "i", 0},
+		{"a static member by both", "s", "i", 0},
+		{"a static member by another's id", "a", "i", fencedInstanceID},
+		{"a static member by its id alone", "s", "", 0},
+		{"a dynamic member", "a", "", 0},
+		{"a member of the classic protocol", "c", "", 0},
+		{"an instance id that nobody has", "", "j", unknownMemberID},
+		{"nobody", "x", "", unknownMemberID},
+		{"no name at all", "", "", unknownMemberID},
+	} {
+		l := newLife(t)
+		l.beat("a", 0, nil)
+		l.beat("s", 0, nil, instance("i"))
+		l.join("c", nil)
+		epoch := l.g.consumer.state.epoch
+		r := kmsg.NewPtrLeaveGroupRequest()
+		r.Version, r.Group = 5, "g"
+		m := kmsg.NewLeaveGroupRequestMember()
+		if m.MemberID = c.id; c.instance != "" {
+			m.InstanceID = &c.instance
+		}
+		r.Members = []kmsg.LeaveGroupRequestMember{m, m} // named twice, gone once
+		response, out := l.g.Leave(l.now, r)
+		l.take(out)
+		left := 3 - len(l.g.consumer.state.members)
+		if got := response.Members[0].ErrorCode; got != c.want || (left == 1) != (got == 0) || l.g.consumer.state.epoch != epoch+int32(left) {
+			t.Errorf("%s: code %d, %d have left, the epoch is %d after %d", c.name, got, left, l.g.consumer.state.epoch, epoch)
+		}
+	}
+}
