@@ -468,3 +468,26 @@ func TestLeaveGroupTakesMembersOfBothProtocolsOut(t *testing.T) {
 		}
 	}
 }
+
+// TestTheEpochBeforeIsForgottenOnceTheNextWasSent, also where the member only drops topics
+// and waits for its assignment (KIP-848): it has got the answer.
+func TestTheEpochBeforeIsForgottenOnceTheNextWasSent(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	l.beat("b", 0, nil)
+	l.beat("a", 2, []int32{0, 1, 2, 3})
+	if got := l.beat("a", 2, []int32{0, 1}); got.MemberEpoch != 3 {
+		t.Fatalf("epoch %d", got.MemberEpoch)
+	}
+	if got := l.beat("a", 2, []int32{0, 1}).ErrorCode; got != 0 {
+		t.Fatalf("the epoch before: code %d", got)
+	}
+	l.setting.AssignmentInterval = 3_600_000
+	nothing := func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.SubscribedTopicNames = []string{} }
+	if got := l.beat("a", 3, []int32{0, 1}, nothing); got.ErrorCode != 0 || got.MemberEpoch != 3 || len(partitionsOf(got)) != 0 {
+		t.Fatalf("dropping its topic: code %d, epoch %d, %v", got.ErrorCode, got.MemberEpoch, partitionsOf(got))
+	}
+	if got := l.beat("a", 2, nil, nothing).ErrorCode; got != fencedMemberEpoch {
+		t.Errorf("the epoch before, after the one since: code %d", got)
+	}
+}

@@ -122,11 +122,11 @@ func (r reconciliation) withoutUnsubscribed() *consumerMember {
 	if len(dropped) == 0 {
 		return r.member
 	}
-	next := *r.member
+	next := r.member.advanced(r.member.epoch)
 	next.assigned = kept
 	if r.reports(dropped) {
 		revoking.sort()
 		next.state, next.revoking = unrevokedPartitions, revoking
 	}
-	return &next
+	return next
 }
