@@ -115,3 +115,27 @@ func BenchmarkHeartbeat(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReplayTransaction is a commit in a transaction and its marker, among many groups:
+// a log of __consumer_offsets can hold a million of them.
+func BenchmarkReplayTransaction(b *testing.B) {
+	limits := Limits{OffsetMetadataMax: 100, OffsetsRetention: 1 << 40}
+	p := NewReplay(&limits)
+	g := New("g", &limits, 0)
+	tp := topicPartition{"t", 0}
+	value := offsetValue(Offset{Offset: 1, ExpireTime: -1})
+	for i := range 1000 {
+		g.id = fmt.Sprint("g", i)
+		if err := p.Record(int64(i), -1, g.offsetKey(tp), value); err != nil {
+			b.Fatal(err)
+		}
+	}
+	key := g.offsetKey(tp)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Record(1000, 7, key, value); err != nil {
+			b.Fatal(err)
+		}
+		p.EndTransaction(7, true)
+	}
+}

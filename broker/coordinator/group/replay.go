@@ -6,11 +6,12 @@ import "strings"
 type Replay struct {
 	limits *Limits
 	groups map[string]*Group
+	open   map[int64]map[string]struct{} // producer id → groups with offsets of its open transaction
 }
 
 // NewReplay begins with no groups.
 func NewReplay(limits *Limits) *Replay {
-	return &Replay{limits: limits, groups: map[string]*Group{}}
+	return &Replay{limits: limits, groups: map[string]*Group{}, open: map[int64]map[string]struct{}{}}
 }
 
 // Record applies a record at an offset of the log. producerID is that of a
@@ -52,15 +53,20 @@ func (p *Replay) Record(offset, producerID int64, recordKey, value []byte) error
 		g.offsets.put(k.tp, o)
 	} else {
 		g.putPending(producerID, k.tp, o)
+		if p.open[producerID] == nil {
+			p.open[producerID] = map[string]struct{}{}
+		}
+		p.open[producerID][g.id] = struct{}{}
 	}
 	return nil
 }
 
 // EndTransaction applies a marker: the producer's offsets count, or are forgotten.
 func (p *Replay) EndTransaction(producerID int64, commit bool) {
-	for _, g := range p.groups {
-		g.EndTransaction(producerID, commit)
+	for id := range p.open[producerID] {
+		p.groups[id].EndTransaction(producerID, commit)
 	}
+	delete(p.open, producerID)
 }
 
 // consumer applies a record of a group of the consumer protocol.
