@@ -113,12 +113,22 @@ func consume(c *cobra.Command, f *flags, topic string, o consumeFlags) error {
 	if plan.done() {
 		return nil
 	}
-	client, err := f.connect(c.Context(), q.options(plan)...)
+	life, end := context.WithCancel(context.WithoutCancel(c.Context()))
+	defer end()
+	client, err := f.connect(c.Context(), append(q.options(plan), kgo.WithContext(life))...)
 	if err != nil {
 		return err
 	}
 	defer client.CloseAllowingRebalance()
-	return q.read(c.Context(), client, p, plan)
+	err = q.read(c.Context(), client, p, plan)
+	defer time.AfterFunc(leaveTimeout, end).Stop() // a broker that does not answer would hold closing up
+	if q.group != "" && err == nil {
+		// What was printed counts as read, also when the reader was interrupted.
+		if err = client.CommitMarkedOffsets(life); err != nil {
+			err = fmt.Errorf("commit offsets of group %s: %w", q.group, err)
+		}
+	}
+	return err
 }
 
 // readPlan is where reading begins and ends, by partition.
@@ -269,16 +279,7 @@ func (q *consumption) read(ctx context.Context, client *kgo.Client, p *printer, 
 		}
 		return nil
 	}()
-	err = errors.Join(err, out.Flush())
-	if q.group != "" && err == nil {
-		// What was printed counts as read, also when the reader was interrupted.
-		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-		defer cancel()
-		if cerr := client.CommitMarkedOffsets(cctx); cerr != nil {
-			err = fmt.Errorf("commit offsets of group %s: %w", q.group, cerr)
-		}
-	}
-	return err
+	return errors.Join(err, out.Flush())
 }
 
 // poll waits for records; where the end is known only for a while.
@@ -291,5 +292,5 @@ func (q *consumption) poll(ctx context.Context, client *kgo.Client) kgo.Fetches 
 	return client.PollFetches(ctx)
 }
 
-// commitTimeout bounds the last commit of a consumer that stops.
-const commitTimeout = 10 * time.Second
+// leaveTimeout bounds what a consumer that stops has to say to its group.
+const leaveTimeout = 10 * time.Second

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,5 +79,26 @@ func mustEnd(t *testing.T, r *raw) {
 	}
 	if n, err := io.Copy(io.Discard, r.in); n != 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%d bytes, %v; want the connection closed", n, err)
+	}
+}
+
+// TestConsumeEndsBesideABrokerThatStands: a member whose group does not answer ends all the
+// same when it is told to, and says what it could not do.
+func TestConsumeEndsBesideABrokerThatStands(t *testing.T) {
+	t.Parallel()
+	b := harness.StartBroker(t, quick()...)
+	b.Run("topic", "create", "standing")
+	writer := dial(t, b)
+	if p := writer.produce("standing", 0, at0(t, 10)); p.ErrorCode != 0 {
+		t.Fatalf("produce: %s", errorName(p.ErrorCode))
+	}
+	c := harness.StartProcess(t, "varve consume", exec.Command(harness.Build(t, "./cmd/varve"),
+		"consume", "standing", "--group", "standing", "--from-beginning", "--bootstrap-server", b.Address))
+	c.WaitLine(t, "", time.Minute)
+	b.Pause(t)
+	defer b.Resume(t)
+	_ = c.Stop(time.Minute)
+	if c.Running() || !strings.Contains(c.Output(), "commit offsets of group standing: ") {
+		t.Errorf("consume, running: %v, said:\n%s", c.Running(), c.Output())
 	}
 }
