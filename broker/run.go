@@ -154,6 +154,10 @@ func (b *Broker) follow(ctx context.Context) error {
 		if delta.Metrics {
 			b.subscribe(image)
 		}
+		for _, t := range delta.Deleted { // whichever broker was asked to delete it
+			b.groups.DropTopic(t.Name, t.ID) // what cannot be stored is found when it is next loaded
+			b.shares.DropTopic(t.ID)
+		}
 		topics := delta.Changed
 		if delta.Configs && b.alter(image) {
 			topics = image.Topics() // defaults of topics are broker configs

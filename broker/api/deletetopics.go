@@ -84,8 +84,8 @@ func (s *Server) deleteTopic(ctx context.Context, t *cluster.Topic) error {
 		return err
 	}
 	// The topic is gone whether or not its committed offsets could be removed: what is
-	// left of them expires.
-	_, _ = s.Groups.DropTopic(t.Name)(ctx)
+	// left of them is removed by whoever next loads it, and nobody is told of it.
+	_, _ = s.Groups.DropTopic(t.Name, t.ID)(ctx)
 	s.Shares.DropTopic(t.ID)
 	return s.Partitions.Await(ctx, s.Store.Image().Revision())
 }

@@ -369,15 +369,15 @@ func (g *Groups) DeleteOffsets(r *kmsg.OffsetDeleteRequest) Pending[*kmsg.Offset
 }
 
 // DropTopic removes the committed offsets of a deleted topic from the groups that are
-// loaded. The error says that some tombstones could not be stored.
-func (g *Groups) DropTopic(topic string) Pending[struct{}] {
+// loaded; whoever loads others finds that it is gone. The error says that some tombstones could not be stored.
+func (g *Groups) DropTopic(topic string, id group.TopicID) Pending[struct{}] {
 	now := g.now()
 	var waiters []*waiter
 	for _, s := range g.table.all() {
 		if s.enter() != 0 {
 			continue
 		}
-		waiters = append(waiters, s.dropTopic(now, topic)...)
+		waiters = append(waiters, s.dropTopic(now, topic, id)...)
 		s.mu.Unlock()
 	}
 	return func(ctx context.Context) (struct{}, error) {

@@ -438,7 +438,7 @@ func TestDropTopicReachesEveryGroupInFewBatches(t *testing.T) {
 			must(t, g.Commit(commitRequest(fmt.Sprint(i), 0, 6)))
 		}
 		before := len(l.batches)
-		must(t, g.DropTopic("t"))
+		must(t, g.DropTopic("t", group.TopicID{}))
 		if n := len(l.batches) - before; n != 1 {
 			t.Errorf("%d batches for 100 tombstones", n)
 		}

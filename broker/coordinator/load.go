@@ -28,10 +28,12 @@ func (s *shard) load(ctx context.Context) error {
 	for _, g := range replay.Groups(now) {
 		s.groups[g.ID()] = &entry{Group: g, index: -1}
 	}
+	var all []decision
 	for _, id := range s.ids() {
 		e := s.groups[id]
-		s.step(now, e, e.Loaded(now))
+		all = append(all, decision{e, e.Loaded(now)})
 	}
+	s.carryOutAll(now, all)
 	return nil
 }
 

@@ -180,14 +180,14 @@ func (s *shard) expireOffsets(now int64) {
 }
 
 // dropTopic has every group drop the topic's offsets.
-func (s *shard) dropTopic(now int64, topic string) []*waiter {
+func (s *shard) dropTopic(now int64, topic string, topicID group.TopicID) []*waiter {
 	var all []decision
 	var waiters []*waiter
 	for _, id := range s.ids() {
 		e := s.groups[id]
 		w := s.ticket(nil)
 		waiters = append(waiters, w)
-		all = append(all, decision{e, e.DropTopic(now, w.ticket, topic)})
+		all = append(all, decision{e, e.DropTopic(now, w.ticket, topic, topicID)})
 	}
 	s.carryOutAll(now, all)
 	return waiters

@@ -24,6 +24,7 @@ var (
 	staleMemberEpoch          = kerr.StaleMemberEpoch.Code
 	unreleasedInstanceID      = kerr.UnreleasedInstanceID.Code
 	unsupportedAssignor       = kerr.UnsupportedAssignor.Code
+	unknownTopicID            = kerr.UnknownTopicID.Code
 	unknownTopicOrPartition   = kerr.UnknownTopicOrPartition.Code
 	streamsInvalidTopology    = kerr.StreamsInvalidTopology.Code
 	invalidRegularExpression  = kerr.InvalidRegularExpression.Code

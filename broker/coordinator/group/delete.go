@@ -47,23 +47,49 @@ func (g *Group) DeleteOffsets(now int64, t Ticket, r *kmsg.OffsetDeleteRequest) 
 	return out
 }
 
-// DropTopic removes the offsets of a topic that no longer exists. The answer is a
-// code.
-func (g *Group) DropTopic(now int64, t Ticket, topic string) Output {
+// DropTopic removes the offsets of a topic that no longer exists, and leaves those of
+// another one of its name. The answer is a code.
+func (g *Group) DropTopic(now int64, t Ticket, topic string, id TopicID) Output {
 	var out Output
 	if g.state == Dead {
 		out.code(t, 0) // its tombstones are on their way
 		return out
 	}
-	var gone []topicPartition
-	for _, tp := range g.everyOffset() {
-		if tp.topic == topic {
-			gone = append(gone, tp)
+	gone := g.onTheirWay(func(tp topicPartition) bool { return tp.topic == topic })
+	for partition, v := range g.offsets[topic] {
+		if v.TopicID == id || v.TopicID == (TopicID{}) {
+			gone = append(gone, topicPartition{topic, partition})
 		}
 	}
+	sortPartitions(gone)
+	gone = slices.Compact(gone)
 	g.drop(now, gone, afterDrop{ticket: t}, &out)
 	g.dropShareTopic(now, topic, &out)
 	return out
+}
+
+// dropOutlived removes the offsets of topics that were deleted when nobody was there to drop
+// them, for instance by a broker that died on the way. A topic made anew must not be read
+// from where its predecessor was.
+func (g *Group) dropOutlived(now int64, out *Output) {
+	var gone []topicPartition
+	for topic, partitions := range g.offsets {
+		outlived := g.outlived(topic)
+		for partition, v := range partitions {
+			if outlived(v) {
+				gone = append(gone, topicPartition{topic, partition})
+			}
+		}
+	}
+	for _, pending := range g.txn {
+		for tp, v := range pending {
+			if g.outlived(tp.topic)(v) {
+				gone = append(gone, tp)
+			}
+		}
+	}
+	sortPartitions(gone)
+	g.drop(now, slices.Compact(gone), afterDrop{}, out)
 }
 
 // Delete handles DeleteGroups for an empty group. The answer is a code.
@@ -237,22 +263,32 @@ func (g *Group) knows(tp topicPartition) bool {
 
 // everyOffset lists each partition that the group knows, once and in order.
 func (g *Group) everyOffset() []topicPartition {
-	var all []topicPartition
+	all := g.onTheirWay(func(topicPartition) bool { return true })
 	for topic, partitions := range g.offsets {
 		for partition := range partitions {
 			all = append(all, topicPartition{topic, partition})
 		}
 	}
+	sortPartitions(all)
+	return slices.Compact(all)
+}
+
+// onTheirWay lists the partitions that are wanted among those of which a commit is not
+// decided: its record is not committed yet, or its transaction is open.
+func (g *Group) onTheirWay(wanted func(topicPartition) bool) (all []topicPartition) {
 	for tp := range g.inflight {
-		all = append(all, tp)
-	}
-	for _, pending := range g.txn {
-		for tp := range pending {
+		if wanted(tp) {
 			all = append(all, tp)
 		}
 	}
-	sortPartitions(all)
-	return slices.Compact(all)
+	for _, pending := range g.txn {
+		for tp := range pending {
+			if wanted(tp) {
+				all = append(all, tp)
+			}
+		}
+	}
+	return all
 }
 
 func sortPartitions(all []topicPartition) {

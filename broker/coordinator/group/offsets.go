@@ -18,7 +18,7 @@ type Offset struct {
 	Metadata    string
 	CommitTime  int64    // ms
 	ExpireTime  int64    // ms, -1: by offsets.retention.minutes (KIP-211)
-	TopicID     [16]byte // zero: not known
+	TopicID     [16]byte // of the topic that it was committed for; zero: not known
 
 	// record orders the commits of a group as the log does: the later of a transactional
 	// and a plain commit wins. What was read from the log has its record's offset.
@@ -38,6 +38,16 @@ func (o offsets) put(tp topicPartition, v Offset) {
 func (o offsets) remove(tp topicPartition) {
 	if delete(o[tp.topic], tp.partition); len(o[tp.topic]) == 0 {
 		delete(o, tp.topic)
+	}
+}
+
+// outlived tells of the offsets of a topic whether they are of one that is gone: it was
+// deleted, and perhaps made anew under its name.
+func (g *Group) outlived(topic string) func(Offset) bool {
+	metadata := g.limits.metadata()
+	t, exists := metadata.Topic(topic)
+	return func(v Offset) bool {
+		return metadata.Version() != 0 && (!exists || v.TopicID != (TopicID{}) && v.TopicID != t.ID)
 	}
 }
 
@@ -73,26 +83,32 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 }
 
 // offsetRecords are the records of a commit. Partitions that have none get their code in
-// the response. fenced, where it is not nil, is asked of each partition.
+// the response. fenced, where it is not nil, is asked of each partition. A topic may have gone
+// since the request was looked at: what is committed is of the topic that there is.
 func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, fenced func(topicPartition, TopicID) int16) (commits []commit, records []batch.Record) {
 	for i := range r.Topics {
 		topic := &r.Topics[i]
 		name := strings.Clone(topic.Topic)
 		response.Topics[i].Topic = name
+		id, gone := g.committed(topic)
 		for j := range topic.Partitions {
 			p := &topic.Partitions[j]
+			if gone != 0 {
+				response.Topics[i].Partitions[j].ErrorCode = gone
+				continue
+			}
 			if p.Metadata != nil && tooLong(*p.Metadata, g.limits.OffsetMetadataMax) {
 				response.Topics[i].Partitions[j].ErrorCode = offsetMetadataTooLarge
 				continue
 			}
 			tp := topicPartition{name, p.Partition}
 			if fenced != nil {
-				if code := fenced(tp, topic.TopicID); code != 0 {
+				if code := fenced(tp, id); code != 0 {
 					response.Topics[i].Partitions[j].ErrorCode = code
 					continue
 				}
 			}
-			v := newOffset(now, r, topic, p)
+			v := newOffset(now, r, id, p)
 			g.order++
 			v.record = g.order
 			commits = append(commits, commit{tp, v})
@@ -101,6 +117,23 @@ func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *
 		}
 	}
 	return commits, records
+}
+
+// committed is the id of the topic that offsets are committed for, zero where there is no
+// metadata, or a code.
+func (g *Group) committed(asked *kmsg.OffsetCommitRequestTopic) (TopicID, int16) {
+	metadata := g.limits.metadata()
+	if metadata.Version() == 0 {
+		return asked.TopicID, 0
+	}
+	t, ok := metadata.Topic(asked.Topic)
+	switch {
+	case asked.TopicID != (TopicID{}) && (!ok || asked.TopicID != t.ID):
+		return TopicID{}, unknownTopicID
+	case !ok:
+		return TopicID{}, unknownTopicOrPartition
+	}
+	return t.ID, 0
 }
 
 // tooLong reports whether s is longer than limit, as Kafka counts: in UTF-16 units.
@@ -118,8 +151,8 @@ func tooLong(s string, limit int) bool {
 	return units > limit
 }
 
-func newOffset(now int64, r *kmsg.OffsetCommitRequest, t *kmsg.OffsetCommitRequestTopic, p *kmsg.OffsetCommitRequestTopicPartition) Offset {
-	v := Offset{Offset: p.Offset, LeaderEpoch: -1, CommitTime: now, ExpireTime: -1, TopicID: t.TopicID, record: -1}
+func newOffset(now int64, r *kmsg.OffsetCommitRequest, id TopicID, p *kmsg.OffsetCommitRequestTopicPartition) Offset {
+	v := Offset{Offset: p.Offset, LeaderEpoch: -1, CommitTime: now, ExpireTime: -1, TopicID: id, record: -1}
 	if p.Metadata != nil {
 		v.Metadata = strings.Clone(*p.Metadata)
 	}
@@ -247,7 +280,7 @@ func CommitUnknown(r *kmsg.OffsetCommitRequest) int16 {
 // again after that.
 func (g *Group) Fetch(topics []kmsg.OffsetFetchRequestGroupTopic, requireStable bool) []kmsg.OffsetFetchResponseGroupTopic {
 	if g == nil || g.state == Dead {
-		g = &Group{}
+		g = &Group{limits: &Limits{}}
 	}
 	if topics == nil {
 		topics = g.allTopics()
@@ -255,22 +288,23 @@ func (g *Group) Fetch(topics []kmsg.OffsetFetchRequestGroupTopic, requireStable 
 	answers := make([]kmsg.OffsetFetchResponseGroupTopic, len(topics))
 	for i := range topics {
 		a := &answers[i]
+		outlived := g.outlived(topics[i].Topic)
 		a.Topic, a.TopicID = topics[i].Topic, topics[i].TopicID
 		a.Partitions = make([]kmsg.OffsetFetchResponseGroupTopicPartition, len(topics[i].Partitions))
 		for j, partition := range topics[i].Partitions {
-			g.fetch(&a.Partitions[j], topicPartition{a.Topic, partition}, requireStable)
+			g.fetch(&a.Partitions[j], topicPartition{a.Topic, partition}, requireStable, outlived)
 		}
 	}
 	return answers
 }
 
-func (g *Group) fetch(a *kmsg.OffsetFetchResponseGroupTopicPartition, tp topicPartition, requireStable bool) {
+func (g *Group) fetch(a *kmsg.OffsetFetchResponseGroupTopicPartition, tp topicPartition, requireStable bool, outlived func(Offset) bool) {
 	a.Partition, a.Offset, a.LeaderEpoch, a.Metadata = tp.partition, -1, -1, new(string)
 	if requireStable && (g.inflight[tp] > 0 || g.inTransaction(tp)) {
 		a.ErrorCode = unstableOffsetCommit
 		return
 	}
-	if v, ok := g.offsets[tp.topic][tp.partition]; ok {
+	if v, ok := g.offsets[tp.topic][tp.partition]; ok && !outlived(v) {
 		a.Offset, a.LeaderEpoch, a.Metadata = v.Offset, v.LeaderEpoch, &v.Metadata
 	}
 }
@@ -281,14 +315,20 @@ func (g *Group) allTopics() []kmsg.OffsetFetchRequestGroupTopic {
 	for _, name := range slices.Sorted(maps.Keys(g.offsets)) {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic = name
-		t.Partitions = slices.Sorted(maps.Keys(g.offsets[name]))
-		for _, v := range g.offsets[name] {
-			if v.TopicID != ([16]byte{}) {
+		outlived := g.outlived(name)
+		for _, partition := range slices.Sorted(maps.Keys(g.offsets[name])) {
+			v := g.offsets[name][partition]
+			if outlived(v) {
+				continue
+			}
+			t.Partitions = append(t.Partitions, partition)
+			if t.TopicID == (TopicID{}) {
 				t.TopicID = v.TopicID
-				break
 			}
 		}
-		all = append(all, t)
+		if len(t.Partitions) > 0 {
+			all = append(all, t)
+		}
 	}
 	return all
 }

@@ -161,9 +161,11 @@ func (p *Replay) Groups(now int64) map[string]*Group {
 	return p.groups
 }
 
-// Loaded rebalances a group that has become larger than group.max.size allows.
+// Loaded removes offsets of topics that are gone, and rebalances a group that has become
+// larger than group.max.size allows.
 func (g *Group) Loaded(now int64) Output {
 	var out Output
+	g.dropOutlived(now, &out)
 	if len(g.members) > g.maxSize() {
 		g.prepareRebalance(now, &out)
 	}

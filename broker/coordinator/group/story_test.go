@@ -317,7 +317,7 @@ func (s *story) run(line string) (lines []string) {
 		r.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: int32(n)}}}}
 		return s.show(s.g.DeleteOffsets(s.now, s.ticket("delete-offsets"), r))
 	case "drop-topic":
-		return s.show(s.g.DropTopic(s.now, s.ticket("drop-topic"), who))
+		return s.show(s.g.DropTopic(s.now, s.ticket("drop-topic"), who, TopicID{}))
 	case "expire-offsets":
 		return s.show(s.g.ExpireOffsets(s.now))
 	case "committed", "failed":
