@@ -114,11 +114,14 @@ func partitionsOf(r *kmsg.ConsumerGroupHeartbeatResponse) []int32 {
 }
 
 // join sends a JoinGroup of Kafka's classic consumer.
-func (l *life) join(id string, owned map[string][]int32) (*kmsg.JoinGroupResponse, Ticket) {
+func (l *life) join(id string, owned map[string][]int32, change ...func(*kmsg.JoinGroupRequest)) (*kmsg.JoinGroupResponse, Ticket) {
 	r := kmsg.NewPtrJoinGroupRequest()
 	r.Version, r.Group, r.MemberID, r.ProtocolType = 3, "g", id, "consumer"
 	r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = 10_000, 5000
 	r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: subscriptionOwning("t", owned)}}
+	for _, f := range change {
+		f(r)
+	}
 	ticket := l.ticket()
 	l.take(l.g.Join(l.now, ticket, Client{ID: "c", Host: "/h"}, "fresh"+string(rune('a'+l.last)), r))
 	response, _ := l.answers[ticket].(*kmsg.JoinGroupResponse)
@@ -156,7 +159,6 @@ func (l *life) classicBeat(id string, generation int32) int16 {
 	return l.g.Heartbeat(l.now, r)
 }
 
-// TestPartitionsMoveOnceTheyAreRevoked is the reconciliation of KIP-848 step by step.
 // TestMemberThatReadsNothingMovesNobody: it joins at the epoch that there is (KIP-848).
 func TestMemberThatReadsNothingMovesNobody(t *testing.T) {
 	l := newLife(t)
@@ -180,6 +182,7 @@ func TestMemberThatReadsNothingMovesNobody(t *testing.T) {
 	}
 }
 
+// TestPartitionsMoveOnceTheyAreRevoked is the reconciliation of KIP-848 step by step.
 func TestPartitionsMoveOnceTheyAreRevoked(t *testing.T) {
 	l := newLife(t)
 	a := l.beat("a", 0, nil)
@@ -489,5 +492,35 @@ func TestTheEpochBeforeIsForgottenOnceTheNextWasSent(t *testing.T) {
 	}
 	if got := l.beat("a", 2, nil, nothing).ErrorCode; got != fencedMemberEpoch {
 		t.Errorf("the epoch before, after the one since: code %d", got)
+	}
+}
+
+// TestAnInstanceOfTheClassicProtocolIsFenced: a static member that was replaced does not come
+// back by its old member id (KIP-345), in a group of the consumer protocol either.
+func TestAnInstanceOfTheClassicProtocolIsFenced(t *testing.T) {
+	static := func(name string) func(*kmsg.JoinGroupRequest) {
+		return func(r *kmsg.JoinGroupRequest) { r.Version, r.InstanceID = 5, &name }
+	}
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	first, _ := l.join("", nil, static("i"))
+	second, _ := l.join("", nil, static("i"))
+	if first == nil || second == nil || first.ErrorCode != 0 || second.ErrorCode != 0 || first.MemberID == second.MemberID {
+		t.Fatalf("joined as %+v, then as %+v", first, second)
+	}
+	for _, c := range []struct {
+		name, id, instance string
+		want               int16
+	}{
+		{"the replaced", first.MemberID, "i", fencedInstanceID},
+		{"another member's id", "a", "i", fencedInstanceID},
+		{"an instance that nobody has", "x", "j", unknownMemberID},
+		{"the one that is there", second.MemberID, "i", 0},
+	} {
+		members := len(l.g.consumer.state.members)
+		got, _ := l.join(c.id, nil, static(c.instance))
+		if got == nil || got.ErrorCode != c.want || len(l.g.consumer.state.members) != members {
+			t.Errorf("%s: %+v, want code %d and %d members, not %d", c.name, got, c.want, members, len(l.g.consumer.state.members))
+		}
 	}
 }
