@@ -248,15 +248,26 @@ func TestTasksAreToldAgainWhenTheAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestMemberThatDoesNotRevokeIsFenced guards the rebalance timeout.
+// TestMemberThatDoesNotRevokeIsFenced guards the rebalance timeout, which begins anew with
+// the broker.
 func TestMemberThatDoesNotRevokeIsFenced(t *testing.T) {
-	l := newStreamsLife(t)
-	a := l.beat("a", 0, nil)
-	l.beat("b", 0, nil)
-	l.beat("a", 2, given(a))
-	l.at(5000)
-	if got := l.beat("a", 2, given(a)); got.ErrorCode != unknownMemberID {
-		t.Fatalf("a: %+v", got)
+	for _, restart := range []bool{false, true} {
+		l := newStreamsLife(t)
+		a := l.beat("a", 0, nil)
+		l.beat("b", 0, nil)
+		l.beat("a", 2, given(a))
+		if restart {
+			l.at(4000)
+			l.restart()
+		}
+		l.at(4999)
+		if got := l.beat("a", 2, given(a)); got.ErrorCode != 0 {
+			t.Fatalf("a in time, restart %v: %+v", restart, got)
+		}
+		l.at(1)
+		if got := l.beat("a", 2, given(a)); got.ErrorCode != unknownMemberID {
+			t.Fatalf("a, restart %v: %+v", restart, got)
+		}
 	}
 }
 
