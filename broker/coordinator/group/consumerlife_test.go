@@ -524,3 +524,21 @@ func TestAnInstanceOfTheClassicProtocolIsFenced(t *testing.T) {
 		}
 	}
 }
+
+// TestSyncOfAnotherGenerationIsRefused: what it would be given is of the member's epoch.
+func TestSyncOfAnotherGenerationIsRefused(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	joined, _ := l.join("", nil)
+	if joined == nil || joined.ErrorCode != 0 {
+		t.Fatalf("joined as %+v", joined)
+	}
+	for _, by := range []int32{-1, 1} {
+		if got := l.sync(joined.MemberID, joined.Generation+by); got == nil || got.ErrorCode != illegalGeneration || len(got.MemberAssignment) > 0 {
+			t.Errorf("generation %d, the member's is %d: %+v", joined.Generation+by, joined.Generation, got)
+		}
+	}
+	if got := l.sync(joined.MemberID, joined.Generation); got == nil || got.ErrorCode != 0 {
+		t.Errorf("the member's generation: %+v", got)
+	}
+}
