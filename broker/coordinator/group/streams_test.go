@@ -235,9 +235,16 @@ func TestTasksAreToldAgainWhenTheAnswerIsLost(t *testing.T) {
 	l.beat("b", 0, nil)
 	all := given(a)
 	l.beat("a", 2, all) // told to revoke: lost
-	told := given(l.beat("a", 2, all))
-	if told == nil || len(told.active.all()) != 4 {
-		t.Fatalf("what to revoke is told again as %+v", told)
+	again := l.beat("a", 2, all)
+	told := given(again)
+	if again.MemberEpoch != 2 || told == nil || len(told.active.all()) != 4 {
+		t.Fatalf("what to revoke is told again as %+v", again)
+	}
+	for _, silent := range []*taskSet{nil, all} { // that it is quiet, or has all still, is no revocation
+		l.beat("a", 2, silent)
+		if b := l.beat("b", 3, nil); given(b) != nil && !given(b).empty() {
+			t.Fatalf("b is given what a may still have: %+v", b)
+		}
 	}
 	l.beat("a", 2, told) // in epoch 3: lost
 	if again := l.beat("a", 2, told); again.MemberEpoch != 3 || given(again) == nil || !given(again).equal(*told) {
@@ -603,8 +610,10 @@ func TestFailedAppendUndoesTheStreamsStep(t *testing.T) {
 type streamsClient struct {
 	id, process string
 	epoch       int32
-	owned       taskSet // what it runs
-	waits       Ticket  // for an answer, 0: it does not
+	owned       taskSet  // what it runs
+	told        *taskSet // what it is to run once it has closed other tasks; nil: as owned
+	waits       Ticket   // for an answer, 0: it does not
+	rnd         *rand.Rand
 }
 
 // TestRandomStreamsLivesKeepTheInvariants lets members come, go, die and restart while
@@ -621,12 +630,12 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 	l.setting.StandbyReplicas = rnd.IntN(3)
 	clients := make([]*streamsClient, 5)
 	for i := range clients {
-		clients[i] = &streamsClient{id: fmt.Sprintf("m%d", i), process: fmt.Sprintf("p%d", i/2)}
+		clients[i] = &streamsClient{id: fmt.Sprintf("m%d", i), process: fmt.Sprintf("p%d", i/2), rnd: rnd}
 	}
 	fresh := len(clients)
 	die := func(c *streamsClient) { // and another starts in its place
 		fresh++
-		*c = streamsClient{id: fmt.Sprintf("m%d", fresh), process: c.process}
+		*c = streamsClient{id: fmt.Sprintf("m%d", fresh), process: c.process, rnd: rnd}
 	}
 	for range 300 {
 		c := clients[rnd.IntN(len(clients))]
@@ -694,6 +703,9 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 // what it is told.
 func (l *streamsLife) beatOf(c *streamsClient, epoch int32) {
 	l.t.Helper()
+	if c.told != nil && c.rnd.IntN(3) > 0 { // its tasks are closed
+		c.owned, c.told = *c.told, nil
+	}
 	if c.waits == 0 {
 		owned := c.owned
 		c.waits = l.send(c.id, epoch, &owned, func(r *kmsg.StreamsGroupHeartbeatRequest) { r.ProcessID = &c.process })
@@ -706,11 +718,15 @@ func (l *streamsLife) beatOf(c *streamsClient, epoch int32) {
 	switch r := reply.Response.(*kmsg.StreamsGroupHeartbeatResponse); r.ErrorCode {
 	case 0:
 		c.epoch = r.MemberEpoch
-		if told := given(r); told != nil {
-			c.owned = *told
+		switch told := given(r); {
+		case told == nil:
+		case told.contains(c.owned):
+			c.owned, c.told = *told, nil
+		default:
+			c.told = told
 		}
 	case unknownMemberID, fencedMemberEpoch, groupIDNotFound, invalidRequest:
-		c.epoch, c.owned = 0, taskSet{}
+		c.epoch, c.owned, c.told = 0, taskSet{}, nil
 	case coordinatorNotAvailable: // asks again
 	default:
 		l.t.Fatalf("heartbeat of %s: code %d", c.id, r.ErrorCode)
