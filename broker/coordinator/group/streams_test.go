@@ -677,7 +677,7 @@ func liveStreams(t *testing.T, rnd *rand.Rand) {
 		l.check(clients)
 	}
 	l.release()
-	for range 40 {
+	for range 200 {
 		for _, c := range clients {
 			l.beatOf(c, c.epoch)
 			l.check(clients)
