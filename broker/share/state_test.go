@@ -74,6 +74,15 @@ func TestAcquireStrictStopsAtTheRecord(t *testing.T) { // KIP-1206
 	}
 }
 
+func TestAcquireStrictStopsWhereLocksAreUsedUp(t *testing.T) {
+	s, _ := Load(0, nil)
+	w := want("a", 0, 100)
+	w.Strict, w.Locks = true, 10
+	if got := s.Acquire(w, batches(0, 25)); fmt.Sprint(got) != "[{0 10 1 1}]" {
+		t.Fatalf("acquired %v", got)
+	}
+}
+
 func TestAcquireCutsRunsAtBatchesOfTheSizeAskedFor(t *testing.T) {
 	s, _ := Load(0, nil)
 	w := want("a", 0, 100)
@@ -134,6 +143,23 @@ func TestARecordIsDeliveredUntilTheLimit(t *testing.T) {
 	}
 	if s.Start() != 1 || s.End() != 1 {
 		t.Fatalf("after three deliveries: %s", s.text())
+	}
+}
+
+// TestTheLastDeliveryIsOfOneRecordAlone: neither those before it nor those after it are acquired
+// with it, lest they count as delivered when it kills its reader.
+func TestTheLastDeliveryIsOfOneRecordAlone(t *testing.T) {
+	s, err := Load(0, []Range{{First: 0, Next: 5, State: Available, Deliveries: 1}, {First: 5, Next: 6, State: Available, Deliveries: 4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := want("a", 0, 100)
+	w.Limit = 5
+	for _, want := range []string{"[{0 5 1 2}]", "[{5 6 1 5}]", "[{6 10 1 1}]"} {
+		w.From, _ = s.Next(100)
+		if got := s.Acquire(w, batches(0, 10)); fmt.Sprint(got) != want {
+			t.Fatalf("acquired %v, want %s", got, want)
+		}
 	}
 }
 
