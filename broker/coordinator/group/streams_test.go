@@ -606,6 +606,33 @@ func TestFailedAppendUndoesTheStreamsStep(t *testing.T) {
 	}
 }
 
+// TestARevocationOfTasksThatWasNotStoredIsStillDue: a member that must revoke is fenced
+// after its rebalance timeout, also where a step that went on from there was undone, be it
+// that it had revoked or that it left.
+func TestARevocationOfTasksThatWasNotStoredIsStillDue(t *testing.T) {
+	for name, goOn := range map[string]func(l *streamsLife, kept *taskSet) *kmsg.StreamsGroupHeartbeatResponse{
+		"revoked": func(l *streamsLife, kept *taskSet) *kmsg.StreamsGroupHeartbeatResponse { return l.beat("a", 2, kept) },
+		"left":    func(l *streamsLife, _ *taskSet) *kmsg.StreamsGroupHeartbeatResponse { return l.beat("a", -1, nil) },
+	} {
+		l := newStreamsLife(t)
+		a := l.beat("a", 0, nil)
+		l.beat("b", 0, nil)
+		kept := given(l.beat("a", 2, given(a)))
+		l.fail = coordinatorNotAvailable
+		if got := goOn(l, kept).ErrorCode; got != coordinatorNotAvailable {
+			t.Fatalf("%s: code %d", name, got)
+		}
+		l.fail = 0
+		if got := l.beat("a", 2, nil).ErrorCode; got != 0 { // it does not say what it has
+			t.Fatalf("%s: code %d", name, got)
+		}
+		l.at(5001)
+		if got := l.beat("a", 2, nil).ErrorCode; got != unknownMemberID {
+			t.Errorf("%s: code %d after the rebalance timeout", name, got)
+		}
+	}
+}
+
 // streamsClient is a member as Kafka Streams has it, driven by chance.
 type streamsClient struct {
 	id, process string

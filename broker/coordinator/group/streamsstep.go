@@ -316,9 +316,16 @@ func (a *afterStreams) revert(g *Group, now int64) {
 		return
 	}
 	c.install(a.before)
-	session := g.limits.streamsSettings(g.id).SessionTimeout
-	for id := range a.before.members {
+	c.watch(now, g.limits.streamsSettings(g.id).SessionTimeout)
+}
+
+// watch starts the timers that members must have, where they do not run; session is in ms.
+func (c *streamsGroup) watch(now, session int64) {
+	for id, m := range c.state.members {
 		c.timers.setIfAbsent(timerKey{sessionTimer, id}, now+session)
+		if m.state == streamsUnrevokedTasks {
+			c.timers.setIfAbsent(timerKey{rebalanceTimer, id}, now+max(int64(m.rebalanceTimeout), 0))
+		}
 	}
 }
 
@@ -381,10 +388,5 @@ func (c *streamsGroup) loaded(now, session int64) {
 	}
 	c.state = newStreamsState()
 	c.install(s)
-	for id, m := range s.members {
-		c.timers.set(timerKey{sessionTimer, id}, now+session)
-		if m.state == streamsUnrevokedTasks {
-			c.timers.set(timerKey{rebalanceTimer, id}, now+max(int64(m.rebalanceTimeout), 0))
-		}
-	}
+	c.watch(now, session)
 }
