@@ -362,6 +362,10 @@ func TestPartitionsOfInternalTopicsAreDecided(t *testing.T) {
 			{id: "0", sources: []string{"a"}, sinks: []string{"x"}}, {id: "1", sources: []string{"b"}, sinks: []string{"y"}},
 			{id: "2", repartitionSources: []internalTopic{fixed("x", 0), fixed("y", 0)}, copartitionGroups: []copartitionGroup{{repartitionSources: []int16{0, 1}}}},
 		}, topics: map[string]int32{"a": 2, "b": 6}, want: map[string]int32{"x": 6, "y": 6}, status: statusMissingInternal},
+		{name: "nothing that is joined, beside topics that ask for different numbers", parts: []subtopology{
+			{id: "0", sources: []string{"a"}, sinks: []string{"x", "y"}},
+			{id: "1", repartitionSources: []internalTopic{fixed("x", 4), fixed("y", 5)}, copartitionGroups: []copartitionGroup{{}}},
+		}, topics: map[string]int32{"a": 2}, want: map[string]int32{"x": 4, "y": 5}, status: statusMissingInternal},
 		{name: "more tasks than there is room for", parts: []subtopology{source("0", "a"), source("1", "b")},
 			topics: map[string]int32{"a": maxStreamsTasks, "b": 1}, fault: true},
 	} {
@@ -379,6 +383,105 @@ func TestPartitionsOfInternalTopicsAreDecided(t *testing.T) {
 		case c.want != nil && !maps.Equal(got.topics, c.want):
 			t.Errorf("%s: %v, want %v", c.name, got.topics, c.want)
 		}
+	}
+}
+
+// byRounds decides as Kafka's RepartitionTopics does: round by round over all.
+func (c *configuration) byRounds() bool {
+	for {
+		open, progress := false, false
+		for i := range c.topology.subtopologies {
+			s := &c.topology.subtopologies[i]
+			for _, sink := range s.sinks {
+				if c.decided[sink] != 0 {
+					continue
+				}
+				if n := c.widest(s); n != 0 {
+					c.decided[sink], progress = n, true
+				} else {
+					open = true
+				}
+			}
+		}
+		if !open || !progress {
+			return !open
+		}
+	}
+}
+
+func TestSinksAreDecidedAsRoundByRound(t *testing.T) {
+	for seed := range uint64(2000) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		top, topics := &topology{}, map[string]int32{}
+		for i := range 1 + rnd.IntN(8) {
+			s := subtopology{id: fmt.Sprint(i)}
+			for range rnd.IntN(3) {
+				name := fmt.Sprint("r", rnd.IntN(6))
+				s.repartitionSources = append(s.repartitionSources, internalTopic{name: name})
+			}
+			if len(s.repartitionSources) == 0 || rnd.IntN(4) == 0 {
+				name := fmt.Sprint("in", rnd.IntN(4))
+				s.sources, topics[name] = []string{name}, int32(1+len(topics)*3)
+			}
+			for range rnd.IntN(3) {
+				s.sinks = append(s.sinks, fmt.Sprint("r", rnd.IntN(6)))
+			}
+			top.subtopologies = append(top.subtopologies, s)
+		}
+		if err := top.settle(); err != nil {
+			t.Fatal(err)
+		}
+		got := configuration{topology: top, metadata: metadataOf(topics), decided: map[string]int32{}}
+		want := configuration{topology: top, metadata: metadataOf(topics), decided: map[string]int32{}}
+		if all := want.byRounds(); got.decideSinks() != all || all && !maps.Equal(got.decided, want.decided) {
+			t.Fatalf("seed %d: %v, want %v", seed, got.decided, want.decided)
+		}
+	}
+}
+
+// TestAnAbsurdTopologyKeepsNobodyWaiting: a chain of subtopologies against their order
+// took a round for each, minutes under the lock of its shard, and one with more names than
+// any record can have is not looked at.
+func TestAnAbsurdTopologyKeepsNobodyWaiting(t *testing.T) {
+	chain := &kmsg.StreamsGroupHeartbeatRequestTopology{}
+	const n = maxTopologyNames / 3
+	name := func(i int) string { return fmt.Sprintf("r%06d", i) }
+	for i := range n {
+		s := kmsg.StreamsGroupHeartbeatRequestTopologySubtopology{SubtopologyID: fmt.Sprintf("%06d", i), SourceTopics: []string{"in"}}
+		if i < n-1 {
+			s.SourceTopics, s.RepartitionSourceTopics = nil, []kmsg.TopicInfo{{Topic: name(i + 1)}}
+		}
+		if i > 0 {
+			s.RepartitionSinkTopics = []string{name(i)}
+		}
+		chain.Subtopologies = append(chain.Subtopologies, s)
+	}
+	top, err := topologyOf(chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := top.configure(metadataOf(map[string]int32{"in": 3}))
+	if err != nil || len(c.missing) != n-1 || c.topics[name(1)] != 3 {
+		t.Fatalf("%d missing, %d partitions at the end: %v", len(c.missing), c.topics[name(1)], err)
+	}
+	chain.Subtopologies[0].SourceTopics = slices.Repeat([]string{"in"}, 10)
+	if _, err := topologyOf(chain); err == nil {
+		t.Error("a topology of more names than a record has is taken")
+	}
+}
+
+// TestATopicThatIsNamedAgainIsReadOnce: what a member is told of endpoints would grow with
+// every time that a topology names a topic, and a record has room for 100,000.
+func TestATopicThatIsNamedAgainIsReadOnce(t *testing.T) {
+	l := newStreamsLife(t)
+	l.topology = &kmsg.StreamsGroupHeartbeatRequestTopology{Subtopologies: []kmsg.StreamsGroupHeartbeatRequestTopologySubtopology{
+		{SubtopologyID: "0", SourceTopics: slices.Repeat([]string{"in"}, 1000)},
+	}}
+	a := l.beat("a", 0, nil, func(r *kmsg.StreamsGroupHeartbeatRequest) {
+		r.UserEndpoint, r.EndpointInformationEpoch = &kmsg.StreamsGroupHeartbeatRequestUserEndpoint{Host: "h", Port: 1}, -1
+	})
+	if all := a.PartitionsByUserEndpoint; len(all) != 1 || len(all[0].ActivePartitions) != 1 {
+		t.Fatalf("code %d, %d endpoints", a.ErrorCode, len(all))
 	}
 }
 

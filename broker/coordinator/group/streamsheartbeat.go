@@ -399,7 +399,7 @@ func (p *streamsStep) inputs(t tasks) (all []input) {
 		if s == nil {
 			continue
 		}
-		for _, name := range s.inputs() {
+		for _, name := range s.inputs {
 			topic, _ := p.metadata.Topic(name)
 			in := input{topic: name}
 			for _, partition := range t[id] {
@@ -486,10 +486,8 @@ func (c *streamsGroup) validateFetch(memberID *string, epoch int32) int16 {
 func (c *streamsGroup) subscribed() map[string]struct{} {
 	all := map[string]struct{}{}
 	if t := c.state.topology; t != nil && len(c.state.members) > 0 {
-		for i := range t.subtopologies {
-			for _, name := range t.subtopologies[i].inputs() {
-				all[name] = struct{}{}
-			}
+		for name := range t.readers {
+			all[name] = struct{}{}
 		}
 	}
 	return all

@@ -2,6 +2,7 @@ package group
 
 import (
 	"cmp"
+	"container/heap"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,7 +15,8 @@ import (
 // has told it. It is never changed.
 type topology struct {
 	epoch         int32
-	subtopologies []subtopology // in the order of their ids, no id twice
+	subtopologies []subtopology  // in the order of their ids, no id twice
+	readers       map[string]int // topic → the first subtopology that reads it; made by settle
 }
 
 // subtopology is a part that runs by itself: one task for each partition of its sources.
@@ -23,6 +25,7 @@ type subtopology struct {
 	sources, sourceRegexes, sinks  []string
 	repartitionSources, changelogs []internalTopic
 	copartitionGroups              []copartitionGroup
+	inputs                         []string // the topics that it reads, each once, in order; made by settle
 }
 
 // internalTopic is one that the broker makes for the application.
@@ -49,13 +52,15 @@ func (t *topology) subtopology(id string) *subtopology {
 	return &t.subtopologies[at]
 }
 
-// inputs are the topics that a subtopology reads.
-func (s *subtopology) inputs() []string {
+// reads lists the topics that a subtopology reads. A topology may name one a hundred
+// thousand times.
+func (s *subtopology) reads() []string {
 	all := slices.Clone(s.sources)
 	for _, r := range s.repartitionSources {
 		all = append(all, r.name)
 	}
-	return all
+	slices.Sort(all)
+	return slices.Clip(slices.Compact(all))
 }
 
 // required are all topics that must be there.
@@ -63,7 +68,7 @@ func (t *topology) required() map[string]struct{} {
 	all := map[string]struct{}{}
 	for i := range t.subtopologies {
 		s := &t.subtopologies[i]
-		for _, name := range s.inputs() {
+		for _, name := range s.inputs {
 			all[name] = struct{}{}
 		}
 		for _, c := range s.changelogs {
@@ -75,12 +80,11 @@ func (t *topology) required() map[string]struct{} {
 
 // reader finds the subtopology that reads a topic, nil: none.
 func (t *topology) reader(topic string) *subtopology {
-	for i := range t.subtopologies {
-		if slices.Contains(t.subtopologies[i].inputs(), topic) {
-			return &t.subtopologies[i]
-		}
+	i, ok := t.readers[topic]
+	if !ok {
+		return nil
 	}
-	return nil
+	return &t.subtopologies[i]
 }
 
 func (t *topology) equal(o *topology) bool {
@@ -99,9 +103,33 @@ func (s *subtopology) equal(o *subtopology) bool {
 		slices.EqualFunc(s.copartitionGroups, o.copartitionGroups, sameGroup)
 }
 
+// maxTopologyNames bounds the names and numbers in a topology. Its record has to fit in a
+// batch of __consumer_offsets, of 1 MiB by default, and a name takes ten bytes of it.
+const maxTopologyNames = 100_000
+
+// namesOf counts the names and numbers that a member tells.
+func namesOf(r *kmsg.StreamsGroupHeartbeatRequestTopology) (n int) {
+	for i := range r.Subtopologies {
+		s := &r.Subtopologies[i]
+		n += 1 + len(s.SourceTopics) + len(s.SourceTopicRegex) + len(s.RepartitionSinkTopics)
+		for _, topics := range [...][]kmsg.TopicInfo{s.RepartitionSourceTopics, s.StateChangelogTopics} {
+			for _, t := range topics {
+				n += 1 + len(t.Configs)
+			}
+		}
+		for _, g := range s.CopartitionGroups {
+			n += 1 + len(g.SourceTopics) + len(g.SourceTopicRegex) + len(g.RepartitionSourceTopics)
+		}
+	}
+	return n
+}
+
 // topologyOf copies what a member tells, which may be a view of its request. The error
 // says why it is no topology.
 func topologyOf(r *kmsg.StreamsGroupHeartbeatRequestTopology) (*topology, error) {
+	if namesOf(r) > maxTopologyNames {
+		return nil, fmt.Errorf("the topology has more than %d names", maxTopologyNames)
+	}
 	t := &topology{epoch: r.Epoch}
 	for i := range r.Subtopologies {
 		from := &r.Subtopologies[i]
@@ -117,9 +145,11 @@ func topologyOf(r *kmsg.StreamsGroupHeartbeatRequestTopology) (*topology, error)
 	return t, t.settle()
 }
 
-// settle puts a topology in order and checks what the rest relies on.
+// settle puts a topology in order, checks what the rest relies on, and makes what is
+// derived from it.
 func (t *topology) settle() error {
 	slices.SortStableFunc(t.subtopologies, func(a, b subtopology) int { return a.compare(&b) })
+	t.readers = map[string]int{}
 	if t.epoch < 0 {
 		return fmt.Errorf("topology epoch %d is negative", t.epoch)
 	}
@@ -130,6 +160,12 @@ func (t *topology) settle() error {
 		}
 		if len(s.sources)+len(s.repartitionSources) == 0 {
 			return fmt.Errorf("no source topics found for subtopology %s", s.id)
+		}
+		s.inputs = s.reads()
+		for _, name := range s.inputs {
+			if _, read := t.readers[name]; !read {
+				t.readers[name] = i
+			}
 		}
 		for _, g := range s.copartitionGroups {
 			if !within(g.sources, len(s.sources)) || !within(g.repartitionSources, len(s.repartitionSources)) {
@@ -263,27 +299,8 @@ func (c *configuration) decideRepartition() error {
 			}
 		}
 	}
-	for {
-		open, progress := false, false
-		for i := range c.topology.subtopologies {
-			s := &c.topology.subtopologies[i]
-			for _, sink := range s.sinks {
-				if c.decided[sink] != 0 {
-					continue
-				}
-				if n := c.widest(s); n != 0 {
-					c.decided[sink], progress = n, true
-				} else {
-					open = true
-				}
-			}
-		}
-		if !open {
-			break
-		}
-		if !progress {
-			return fmt.Errorf("Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.") //nolint:staticcheck // Kafka's sentence, shown to clients
-		}
+	if !c.decideSinks() {
+		return fmt.Errorf("Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.") //nolint:staticcheck // Kafka's sentence, shown to clients
 	}
 	for i := range c.topology.subtopologies {
 		for _, r := range c.topology.subtopologies[i].repartitionSources {
@@ -293,6 +310,67 @@ func (c *configuration) decideRepartition() error {
 		}
 	}
 	return nil
+}
+
+// decideSinks gives the repartition topics that ask for no number the largest one among
+// the inputs, as far as decided, of the first subtopology that writes them. Kafka goes
+// over all subtopologies round by round until none is left: what a round decides depends
+// on their order. Here only those are looked at again that an input has been decided of,
+// each where its turn comes: a chain of n takes n steps and not n². It is false where
+// sinks are left.
+func (c *configuration) decideSinks() bool {
+	all := c.topology.subtopologies
+	readers := map[string][]int{}
+	turns := make(turnHeap, len(all)) // round*len(all) + subtopology
+	for i := range all {
+		turns[i] = i
+		for _, r := range all[i].repartitionSources {
+			readers[r.name] = append(readers[r.name], i)
+		}
+	}
+	done := make([]bool, len(all))
+	for len(turns) > 0 {
+		turn := heap.Pop(&turns).(int)
+		i := turn % len(all)
+		if done[i] {
+			continue
+		}
+		n := c.widest(&all[i])
+		if n == 0 {
+			continue // its turn comes again once an input is decided
+		}
+		done[i] = true
+		for _, sink := range all[i].sinks {
+			if c.decided[sink] != 0 {
+				continue
+			}
+			c.decided[sink] = n
+			for _, reader := range readers[sink] {
+				next := turn - i + reader
+				if reader <= i {
+					next += len(all)
+				}
+				heap.Push(&turns, next)
+			}
+		}
+	}
+	return !slices.ContainsFunc(all, func(s subtopology) bool {
+		return slices.ContainsFunc(s.sinks, func(sink string) bool { return c.decided[sink] == 0 })
+	})
+}
+
+// turnHeap has the next turn first.
+type turnHeap []int
+
+func (h turnHeap) Len() int           { return len(h) }
+func (h turnHeap) Less(i, j int) bool { return h[i] < h[j] }
+func (h turnHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *turnHeap) Push(x any)        { *h = append(*h, x.(int)) }
+func (h *turnHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
 }
 
 // widest is the largest number of partitions among a subtopology's inputs that are
@@ -317,10 +395,17 @@ func (c *configuration) copartition() *topologyProblem {
 			fixed[r.name] = r.partitions != 0
 		}
 	}
+	asked := map[string]int32{} // what they ask for
+	for name, asks := range fixed {
+		if asks {
+			asked[name] = c.partitions(name)
+		}
+	}
+	width, same := common(asked)
 	for i := range c.topology.subtopologies {
 		s := &c.topology.subtopologies[i]
 		for _, g := range s.copartitionGroups {
-			if problem := c.agree(s, g, fixed); problem != nil {
+			if problem := c.agree(s, g, fixed, asking{width, same}); problem != nil {
 				return problem
 			}
 		}
@@ -328,7 +413,13 @@ func (c *configuration) copartition() *topologyProblem {
 	return nil
 }
 
-func (c *configuration) agree(s *subtopology, g copartitionGroup, fixed map[string]bool) *topologyProblem {
+// asking is the number that all repartition topics ask for that ask for one, 0: none does.
+type asking struct {
+	width int32
+	same  bool
+}
+
+func (c *configuration) agree(s *subtopology, g copartitionGroup, fixed map[string]bool, asked asking) *topologyProblem {
 	repartition, others := map[string]int32{}, map[string]int32{}
 	put := func(name string) {
 		if _, ok := fixed[name]; ok {
@@ -344,16 +435,13 @@ func (c *configuration) agree(s *subtopology, g copartitionGroup, fixed map[stri
 		put(s.repartitionSources[i].name)
 	}
 	width, same := common(others)
-	if len(others) == 0 {
+	switch {
+	case len(repartition)+len(others) == 0:
+		return nil
+	case len(others) == 0:
 		// Of those that ask for a number all in the topology must agree, as in Kafka.
-		asked := map[string]int32{}
-		for name, asks := range fixed {
-			if asks {
-				asked[name] = c.partitions(name)
-			}
-		}
-		if width, same = common(asked); len(asked) == 0 {
-			width, same = slices.Max(append(slices.Collect(maps.Values(repartition)), 0)), true
+		if width, same = asked.width, asked.same; same && width == 0 {
+			width = slices.Max(slices.Collect(maps.Values(repartition)))
 		}
 		others = repartition
 	}
@@ -398,7 +486,7 @@ func (c *configuration) result() (*configuredTopology, error) {
 	for i := range c.topology.subtopologies {
 		s := &c.topology.subtopologies[i]
 		width := int32(0)
-		for _, name := range s.inputs() {
+		for _, name := range s.inputs {
 			width = max(width, c.partitions(name))
 		}
 		out.tasks[s.id] = width
