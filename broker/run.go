@@ -159,7 +159,8 @@ func (b *Broker) follow(ctx context.Context) error {
 			b.shares.DropTopic(t.ID)
 		}
 		topics := delta.Changed
-		if delta.Configs && b.alter(image) {
+		if delta.Configs {
+			b.alter(image)
 			topics = image.Topics() // defaults of topics are broker configs
 		}
 		if err := b.apply(ctx, image, topics, delta.Deleted); err != nil {

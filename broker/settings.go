@@ -53,15 +53,13 @@ func (b *Broker) shareGroupSettings(groupID string) group.ShareSettings {
 	}
 }
 
-// alter applies the dynamic broker configs of an image. It tells whether it could: what
-// was stored has been checked, but by a broker that may know more than this one.
-func (b *Broker) alter(image *cluster.Image) bool {
-	next, err := b.Config.WithDynamic(image.BrokerConfigs(cluster.DefaultConfigs), image.BrokerConfigs(b.Config.NodeID))
-	if err != nil {
-		b.Log.Error("stored broker configs do not hold and are left out", zap.Error(err))
-		return false
+// alter applies the dynamic broker configs of an image. One that does not hold is left
+// out: what was stored has been checked, but by a broker that may know more than this one.
+func (b *Broker) alter(image *cluster.Image) {
+	next, left := b.Config.WithStored(image.BrokerConfigs(cluster.DefaultConfigs), image.BrokerConfigs(b.Config.NodeID))
+	for _, f := range left {
+		b.Log.Error("a stored broker config does not hold and is left out; alter or delete it", zap.String("config", f.Key), zap.String("reason", f.Reason))
 	}
 	b.current.Store(next)
 	b.cleaner.setRate(next.CleanerMaxBytesPerSecond)
-	return true
 }

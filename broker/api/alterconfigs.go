@@ -240,9 +240,10 @@ func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool
 	if err != nil {
 		return err
 	}
-	all, one := image.BrokerConfigs(cluster.DefaultConfigs), configs
+	// What is stored on the other level is not the client's fault.
+	all, one := config.Holding(image.BrokerConfigs(cluster.DefaultConfigs), true), configs
 	if id == cluster.DefaultConfigs {
-		all, one = configs, image.BrokerConfigs(s.NodeID)
+		all, one = configs, config.Holding(image.BrokerConfigs(s.NodeID), false)
 	}
 	if _, err := s.Config().WithDynamic(all, one); err != nil {
 		return refuse(kerr.InvalidRequest, err.Error()) // Kafka's code for configs of brokers; those of topics are INVALID_CONFIG

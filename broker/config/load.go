@@ -273,12 +273,7 @@ const leastCleanerBytes = 1 << 20
 // in them. The error is an *Error with every fault.
 func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 	var f faults
-	for _, name := range sortedKeys(all) {
-		if k := brokerKey(name); k != nil && k.PerBroker {
-			f.add(name, "", "Cannot update these configs at default cluster level, broker id must be specified: %s", name)
-		}
-	}
-	v := &values{static: b.values.static, dynamicDefault: acceptDynamic(all, &f), dynamicBroker: acceptDynamic(one, &f)}
+	v := &values{static: b.values.static, dynamicDefault: acceptDynamic(all, true, &f), dynamicBroker: acceptDynamic(one, false, &f)}
 	changed := v.build(&f, func(string, ...any) {})
 	if err := f.err(); err != nil {
 		return nil, err
@@ -286,11 +281,66 @@ func (b *Broker) WithDynamic(all, one map[string]string) (*Broker, error) {
 	return changed, nil
 }
 
-func acceptDynamic(in map[string]string, f *faults) map[string]string {
+// WithStored is WithDynamic for what is stored, which a broker has taken that may know
+// more than this one, or has another file: what does not hold is left out, and is in the
+// second result.
+func (b *Broker) WithStored(all, one map[string]string) (*Broker, []Fault) {
+	var left faults
+	all, one = acceptDynamic(all, true, &left), acceptDynamic(one, false, &left)
+	for {
+		changed, err := b.WithDynamic(all, one)
+		switch {
+		case err == nil:
+			return changed, left
+		case len(all)+len(one) == 0:
+			panic(fmt.Sprintf("config: settings that were loaded do not hold: %v", err))
+		}
+		left = append(left, b.leaveOut(all, one, err)...)
+	}
+}
+
+// Holding returns those settings of a layer that hold by themselves; forAll tells whether
+// it is that of all brokers.
+func Holding(layer map[string]string, forAll bool) map[string]string {
+	return acceptDynamic(layer, forAll, new(faults))
+}
+
+// leaveOut removes the first setting without which the others hold together, or all of
+// them, and says so. Each of them holds by itself.
+func (b *Broker) leaveOut(all, one map[string]string, because error) []Fault {
+	fault := func(name, value string) Fault {
+		return Fault{Key: name, Value: value, Reason: because.Error()}
+	}
+	for _, layer := range []map[string]string{all, one} {
+		for _, name := range sortedKeys(layer) {
+			value := layer[name]
+			delete(layer, name)
+			if _, err := b.WithDynamic(all, one); err == nil {
+				return []Fault{fault(name, value)}
+			}
+			layer[name] = value
+		}
+	}
+	var left []Fault
+	for _, layer := range []map[string]string{all, one} {
+		for _, name := range sortedKeys(layer) {
+			left = append(left, fault(name, layer[name]))
+		}
+		clear(layer)
+	}
+	return left
+}
+
+// acceptDynamic returns the settings of a layer that may be altered and hold by
+// themselves; forAll tells whether it is that of all brokers.
+func acceptDynamic(in map[string]string, forAll bool, f *faults) map[string]string {
 	out := map[string]string{}
 	for _, name := range sortedKeys(in) {
 		k := brokerKey(name)
 		switch {
+		case k != nil && k.PerBroker && forAll:
+			f.add(name, "", "Cannot update these configs at default cluster level, broker id must be specified: %s", name)
+			continue
 		case k != nil && !k.Dynamic:
 			f.add(name, "", "Cannot update these configs dynamically: %s; set it in server.properties and restart", name)
 			continue

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -293,6 +294,40 @@ func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 			if _, err := with(c.wrong); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s=%s: %v", name, c.wrong, err)
 			}
+		}
+	}
+}
+
+// TestAStoredSettingThatDoesNotHoldIsLeftOutAlone: one of a later version, or that the file
+// contradicts since, took all others with it.
+func TestAStoredSettingThatDoesNotHoldIsLeftOutAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		all, one map[string]string
+		left     []string
+	}{
+		"all hold":               {map[string]string{"log.cleaner.threads": "2"}, nil, nil},
+		"an unknown one":         {map[string]string{"log.cleaner.threads": "2", "of.tomorrow": "1"}, nil, []string{"of.tomorrow"}},
+		"one that is read only":  {map[string]string{"log.cleaner.threads": "2"}, map[string]string{"log.dirs": "/x"}, []string{"log.dirs"}},
+		"one of a broker alone":  {map[string]string{"log.cleaner.threads": "2", "listeners": "PLAINTEXT://:1"}, nil, []string{"listeners"}},
+		"two that are no number": {map[string]string{"message.max.bytes": "x"}, map[string]string{"log.cleaner.threads": "2", "log.roll.ms": "y"}, []string{"message.max.bytes", "log.roll.ms"}},
+		"one of two that contradict each other": {
+			map[string]string{"log.cleaner.threads": "2"}, map[string]string{"log.cleaner.dedupe.buffer.size": "1048576"}, []string{"log.cleaner.threads"},
+		},
+	} {
+		b, left := started(t).WithStored(c.all, c.one)
+		var names []string
+		for _, f := range left {
+			names = append(names, f.Key)
+		}
+		if !slices.Equal(names, c.left) {
+			t.Errorf("%s: left out %v", name, names)
+		}
+		threads := 2
+		if slices.Contains(c.left, "log.cleaner.threads") {
+			threads = 1
+		}
+		if b.CleanerThreads != threads {
+			t.Errorf("%s: %d threads", name, b.CleanerThreads)
 		}
 	}
 }
