@@ -57,10 +57,14 @@ func (c *core) append(now int64, shares ...*share) {
 		w.Records, size, f = nil, 0, &flight{}
 	}
 	for _, sh := range shares {
+		sh.left++ // until all of its batches are there to be decided
 		for _, r := range sh.Records {
 			n := len(r.Key) + len(r.Value) + recordOverhead
 			if size+n > maxBatchBytes || !w.joins(sh.Write) {
 				flush()
+			}
+			if sh.code != 0 {
+				break // the rest of a step that has failed already
 			}
 			if len(w.Records) == 0 {
 				w = Write{Builder: sh.Builder, TransactionVersion: sh.TransactionVersion, Guard: sh.Guard}
@@ -68,6 +72,9 @@ func (c *core) append(now int64, shares ...*share) {
 			size += n
 			w.Records = append(w.Records, r)
 			f.add(sh)
+		}
+		if sh.left--; sh.left == 0 && sh.code != 0 {
+			failed = append(failed, sh)
 		}
 	}
 	flush()
