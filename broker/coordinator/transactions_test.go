@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -262,6 +263,40 @@ func TestATransactionWaitsForTheOneBefore(t *testing.T) {
 		}
 		if s := c.Stats(); s.MarkersTriedAgain == 0 || s.Committed != 1 || s.Open != 1 || s.IDs != 1 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestTheProducerAfterTheLastEpochGoesOnAtOnce: the answer to an end names the new producer
+// (KIP-890), whose next transaction waits for the markers as any other does.
+func TestTheProducerAfterTheLastEpochGoesOnAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		last := txn.Producer{ID: 7, Epoch: math.MaxInt16 - 1}
+		m := txn.Metadata{ProducerID: last.ID, ProducerEpoch: last.Epoch, PrevProducerID: txn.None, NextProducerID: txn.None, Timeout: 60_000, Started: txn.None}
+		if _, err := w.log.Append(1, plain([]batch.Record{txn.Record(0, "x", &m)})); err != nil {
+			t.Fatal(err)
+		}
+		c := w.coordinator()
+		defer start(t, c, 1, w)()
+
+		if code := c.Add(t.Context(), "x", last, []txn.Partition{a0}, txn.V2, patience); code != 0 {
+			t.Fatal(kerr.ErrorForCode(code))
+		}
+		w.set(func() { w.fail[a0] = errors.New("away") })
+		next, code := endTxn(t, c, 5, "x", last, true)
+		if code != 0 || next.ID == last.ID || next.Epoch != 0 {
+			t.Fatalf("the end of epoch %d is answered %v, %v", last.Epoch, next, kerr.ErrorForCode(code))
+		}
+		if code := c.Add(t.Context(), "x", next, []txn.Partition{a0}, txn.V2, patience); code != kerr.ConcurrentTransactions.Code {
+			t.Errorf("before the markers: %v", kerr.ErrorForCode(code))
+		}
+		time.AfterFunc(3*time.Second, func() { w.set(func() { delete(w.fail, a0) }) })
+		if code := c.Add(t.Context(), "x", next, []txn.Partition{a0}, txn.V2, time.Minute); code != 0 {
+			t.Errorf("after the markers: %v", kerr.ErrorForCode(code))
+		}
+		if got := w.written(a0); !slices.Equal(got, []string{"commit 7/32767"}) {
+			t.Errorf("markers %v", got)
 		}
 	})
 }

@@ -12,7 +12,7 @@ func (t *Transaction) End(now int64, p Producer, commit bool, version Version, f
 	if version < V2 {
 		return t.endV1(now, p, commit)
 	}
-	if t.pending != nil {
+	if t.pending != nil || t.succeeds(p) {
 		return answer(concurrentTransactions)
 	}
 	again := t.asksAgain(p)
@@ -75,7 +75,7 @@ func (t *Transaction) validEpoch(p Producer, again bool) bool {
 // endV1 is End for clients before version 2.
 func (t *Transaction) endV1(now int64, p Producer, commit bool) Step {
 	switch {
-	case t.pending != nil:
+	case t.pending != nil || t.succeeds(p):
 		return answer(concurrentTransactions)
 	case p.ID != t.m.ProducerID:
 		return answer(invalidProducerIDMapping)

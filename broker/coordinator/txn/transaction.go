@@ -103,11 +103,19 @@ func (t *Transaction) Init(now int64, timeout int32, expected Producer, fresh in
 }
 
 // mayGoOn reports whether a producer that names itself may be the one that holds the id:
-// the id is new, the producer holds it, or it held it until its epochs were exhausted and
-// has not heard of its successor.
+// the id is new, the producer holds it, or will when the markers are written, or it held
+// it until its epochs were exhausted and has not heard of its successor.
 func (t *Transaction) mayGoOn(p Producer) bool {
-	return t.m.ProducerEpoch == None || p.ID == t.m.ProducerID ||
+	return t.m.ProducerEpoch == None || p.ID == t.m.ProducerID || t.succeeds(p) ||
 		p.ID == t.m.PrevProducerID && p.Epoch >= lastEpoch
+}
+
+// succeeds reports whether a producer is the new one that the id was given when the end
+// was decided, since no epochs were left. It was told at once, and may begin its next
+// transaction before the markers are written. Kafka knows nothing of it until then.
+func (t *Transaction) succeeds(p Producer) bool {
+	id, epoch := t.m.Holder()
+	return p.ID != t.m.ProducerID && p == Producer{id, epoch}
 }
 
 // AddPartitions makes partitions part of the producer's transaction, and begins one where
@@ -147,6 +155,8 @@ func (t *Transaction) admit(p Producer) int16 {
 // held is admit by what the log says, whatever is on its way there.
 func (t *Transaction) held(p Producer) int16 {
 	switch {
+	case t.succeeds(p):
+		return concurrentTransactions
 	case p.ID != t.m.ProducerID:
 		return invalidProducerIDMapping
 	case p.Epoch != t.m.ProducerEpoch:
