@@ -184,8 +184,8 @@ func (g *Groups) Join(c Client, r *kmsg.JoinGroupRequest) Pending[*kmsg.JoinGrou
 func (g *Groups) Sync(_ Client, r *kmsg.SyncGroupRequest) Pending[*kmsg.SyncGroupResponse] {
 	version := r.Version
 	fail := func(code int16) kmsg.Response { return group.SyncError(version, code) }
-	if r.Group == "" {
-		return done(group.SyncError(version, kerr.InvalidGroupID.Code))
+	if code := group.ValidateSync(r); code != 0 {
+		return done(group.SyncError(version, code))
 	}
 	w, code := g.ask(r.Group, kerr.UnknownMemberID, fail, func(now int64, e *entry, t group.Ticket) group.Output {
 		return e.Sync(now, t, r)

@@ -548,6 +548,11 @@ func TestRequestsThatNameNoGroup(t *testing.T) {
 	if got := must(t, g.Sync(Client{}, kmsg.NewPtrSyncGroupRequest())).ErrorCode; got != want {
 		t.Errorf("sync: %d", got)
 	}
+	unnamed := kmsg.NewPtrSyncGroupRequest()
+	unnamed.Version, unnamed.Group = 5, "nobody"
+	if got := must(t, g.Sync(Client{}, unnamed)).ErrorCode; got != kerr.InconsistentGroupProtocol.Code {
+		t.Errorf("sync without a protocol: %d (KIP-559)", got)
+	}
 	if got := g.Heartbeat(kmsg.NewPtrHeartbeatRequest()).ErrorCode; got != want {
 		t.Errorf("heartbeat: %d", got)
 	}

@@ -7,6 +7,7 @@ var (
 	unknownServerError        = kerr.UnknownServerError.Code
 	offsetMetadataTooLarge    = kerr.OffsetMetadataTooLarge.Code
 	coordinatorNotAvailable   = kerr.CoordinatorNotAvailable.Code
+	invalidGroupID            = kerr.InvalidGroupID.Code
 	illegalGeneration         = kerr.IllegalGeneration.Code
 	inconsistentGroupProtocol = kerr.InconsistentGroupProtocol.Code
 	unknownMemberID           = kerr.UnknownMemberID.Code

@@ -15,7 +15,7 @@ import (
 // joinConsumer joins a group of the consumer protocol that has members.
 func (g *Group) joinConsumer(now int64, t Ticket, c Client, fresh string, r *kmsg.JoinGroupRequest, out *Output) {
 	version, id := r.Version, strings.Clone(r.MemberID)
-	fail := func(code int16) { out.reply(t, JoinError(version, id, code)) }
+	fail := func(code int16) { out.reply(t, JoinError(version, "", code)) }
 	p := g.newStep(now)
 	subscription, code := p.acceptClassic(r)
 	if code != 0 {
@@ -25,7 +25,7 @@ func (g *Group) joinConsumer(now int64, t Ticket, c Client, fresh string, r *kms
 	if id == "" {
 		id = fresh
 		if r.InstanceID == nil && version >= 4 { // KIP-394: come back with the id
-			fail(memberIDRequired)
+			out.reply(t, JoinError(version, id, memberIDRequired))
 			return
 		}
 	}
@@ -69,7 +69,7 @@ func (g *Group) joinConsumer(now int64, t Ticket, c Client, fresh string, r *kms
 	response.ProtocolType = &protocolType
 	response.Protocol = &joined.classic.protocols[0].name
 	p.finish(out, nil, nil, answer{ticket: t, response: response, fail: func(code int16) kmsg.Response {
-		return JoinError(version, id, code)
+		return JoinError(version, "", code)
 	}})
 }
 
@@ -85,7 +85,7 @@ func (g *Group) downgradeFor(p *consumerStep, t Ticket, m *consumerMember, versi
 
 // acceptClassic reads what a classic member offers, or says why it cannot be in the
 // group: its first protocol must be one we can read, and one must be supported by all
-// classic members.
+// classic members, itself as it was among them.
 func (p *consumerStep) acceptClassic(r *kmsg.JoinGroupRequest) (embeddedSubscription, int16) {
 	if p.settings.MaxSize > 0 && len(p.state.members) >= p.settings.MaxSize && p.state.members[r.MemberID] == nil {
 		return embeddedSubscription{}, groupMaxSizeReached
@@ -103,8 +103,7 @@ func (p *consumerStep) acceptClassic(r *kmsg.JoinGroupRequest) (embeddedSubscrip
 func (p *consumerStep) supportsClassic(r *kmsg.JoinGroupRequest) bool {
 	return slices.ContainsFunc(r.Protocols, func(offered kmsg.JoinGroupRequestProtocol) bool {
 		for _, m := range p.state.members {
-			if m.classic != nil && m.id != r.MemberID &&
-				!slices.ContainsFunc(m.classic.protocols, func(x protocol) bool { return x.name == offered.Name }) {
+			if m.classic != nil && !slices.ContainsFunc(m.classic.protocols, func(x protocol) bool { return x.name == offered.Name }) {
 				return false
 			}
 		}

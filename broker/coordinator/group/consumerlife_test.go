@@ -542,3 +542,36 @@ func TestSyncOfAnotherGenerationIsRefused(t *testing.T) {
 		t.Errorf("the member's generation: %+v", got)
 	}
 }
+
+// TestAClassicMemberIsRefusedAsByKafka where its protocols are no longer those of all classic
+// members, among them its own of before; the answer names no member.
+func TestAClassicMemberIsRefusedAsByKafka(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	l.join("c", nil) // with "range"
+	for _, c := range []struct {
+		id, kind string
+		offers   []string
+		want     int16
+	}{
+		{"c", "consumer", []string{"sticky"}, inconsistentGroupProtocol},
+		{"c", "connect", []string{"range"}, inconsistentGroupProtocol},
+		{"c", "consumer", nil, inconsistentGroupProtocol},
+		{"c", "consumer", []string{"sticky", "range"}, 0},
+		{"c", "consumer", []string{"sticky"}, 0},
+		{"d", "consumer", []string{"range"}, inconsistentGroupProtocol},
+		{"d", "consumer", []string{"range", "sticky"}, 0},
+	} {
+		r := kmsg.NewPtrJoinGroupRequest()
+		r.Version, r.Group, r.MemberID, r.ProtocolType, r.SessionTimeoutMillis = 9, "g", c.id, c.kind, 10_000
+		for _, name := range c.offers {
+			r.Protocols = append(r.Protocols, kmsg.JoinGroupRequestProtocol{Name: name, Metadata: subscriptionOwning("t", nil)})
+		}
+		ticket := l.ticket()
+		l.take(l.g.Join(l.now, ticket, Client{ID: "c", Host: "/h"}, "fresh", r))
+		got := l.answers[ticket].(*kmsg.JoinGroupResponse)
+		if named := got.MemberID != ""; got.ErrorCode != c.want || named != (c.want == 0) {
+			t.Errorf("%s joins with %s: code %d, named %q", c.id, c.offers, got.ErrorCode, got.MemberID)
+		}
+	}
+}

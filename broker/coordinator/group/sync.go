@@ -6,7 +6,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Sync handles SyncGroup v0-v5. Followers wait for the leader, all wait until the
+// ValidateSync checks what does not depend on the group, and returns a code, 0: it is fine.
+// The protocol must be named from v5 on (KIP-559).
+func ValidateSync(r *kmsg.SyncGroupRequest) int16 {
+	switch {
+	case r.Version >= 5 && (r.ProtocolType == nil || r.Protocol == nil):
+		return inconsistentGroupProtocol
+	case r.Group == "":
+		return invalidGroupID
+	}
+	return 0
+}
+
+// Sync handles a valid SyncGroup v0-v5. Followers wait for the leader, all wait until the
 // leader's assignment is stored.
 func (g *Group) Sync(now int64, t Ticket, r *kmsg.SyncGroupRequest) Output {
 	var out Output
@@ -41,8 +53,6 @@ func (g *Group) validateSync(r *kmsg.SyncGroupRequest) int16 {
 	switch {
 	case g.state == Dead:
 		return coordinatorNotAvailable
-	case r.Version >= 5 && (r.ProtocolType == nil || r.Protocol == nil): // KIP-559
-		return inconsistentGroupProtocol
 	case g.state == Empty:
 		return unknownMemberID
 	}
