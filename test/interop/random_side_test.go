@@ -28,9 +28,11 @@ type side struct {
 	prefix  string // of all names of this telling
 	base    int64  // time of the stream's records
 	ids     map[topicName][16]byte
-	number  map[string]int64  // producers, epochs, sequences, sessions, by slot
-	seen    map[string]string // values that a broker chose: their symbols
-	symbols map[string]int    // how many there are of a kind
+	number  map[string]int64                                     // producers, epochs, sequences, sessions, generations, by slot
+	text    map[string]string                                    // ids of members of classic groups, by slot
+	owned   map[string][]kmsg.ConsumerGroupHeartbeatRequestTopic // by member id
+	seen    map[string]string                                    // values that a broker chose: their symbols
+	symbols map[string]int                                       // how many there are of a kind
 }
 
 // topicName is a topic's name without the prefix of the telling.
@@ -40,6 +42,7 @@ func newSide(t testing.TB, broker, address, prefix string, base int64) *side {
 	return &side{
 		TB: t, broker: broker, rawConn: dial(t, address), address: address, prefix: prefix, base: base,
 		ids: make(map[topicName][16]byte), number: make(map[string]int64),
+		text: make(map[string]string), owned: make(map[string][]kmsg.ConsumerGroupHeartbeatRequestTopic),
 		seen: make(map[string]string), symbols: make(map[string]int),
 	}
 }
@@ -327,7 +330,7 @@ func (s *side) symbol(kind string, v reflect.Value, hidden bool) string {
 	value := fmt.Sprint(v.Interface())
 	known, ok := s.seen[kind+value]
 	switch {
-	case v.IsZero() && kind != "producer", value == "-1", strings.HasPrefix(value, "@"): // an id that a client chose
+	case v.IsZero() && kind != "producer", value == "-1", strings.HasPrefix(value, "@"), strings.HasPrefix(value, "!"): // an id that a client chose
 		return value
 	case ok:
 		return known
