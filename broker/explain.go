@@ -299,10 +299,7 @@ func (b *Broker) rehearse(ctx context.Context, topic string, ops []config.Op) ([
 	if err != nil {
 		return nil, err
 	}
-	before, err := config.TopicConfig(t.Name, b.config().Topic, t.Configs)
-	if err != nil {
-		return nil, err
-	}
+	before, _ := config.StoredTopic(b.config().Topic, t.Configs)
 	after, err := config.TopicConfig(t.Name, b.config().Topic, configs)
 	if err != nil {
 		return nil, err

@@ -40,9 +40,9 @@ func (b *Broker) applyLocked(ctx context.Context, image *cluster.Image, topics [
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4 * runtime.GOMAXPROCS(0)) // opening a log waits for the disk more than for a core
 	for _, t := range topics {
-		settings, err := config.TopicConfig(t.Name, b.config().Topic, t.Configs)
-		if err != nil {
-			return fmt.Errorf("topic %s: stored configs: %w", t.Name, err)
+		settings, faults := config.StoredTopic(b.config().Topic, t.Configs)
+		for _, f := range faults {
+			b.Log.Error("a stored config of a topic does not hold; alter it, or the broker's default", zap.String("topic", t.Name), zap.String("config", f.Key), zap.String("reason", f.Reason))
 		}
 		for i := range t.Partitions {
 			p := &t.Partitions[i]

@@ -36,3 +36,30 @@ func TestABadStoredSettingTakesNoOtherWithIt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The defaults of topics are altered while they have settings of their own, which are then
+// at odds with them: a broker that was told to keep less than a topic keeps on disk stopped,
+// and never started again.
+func TestDefaultsThatATopicIsAtOddsWithStopNoBroker(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir)
+	topic := create(t, b, "orders", 1)
+	if err := b.store.SetTopicConfigs(t.Context(), topic.Name, nil, map[string]string{"local.retention.ms": "3600000", "of.tomorrow": "1"}); err != nil {
+		t.Fatal(err)
+	}
+	altered(t, b, map[string]string{"log.retention.ms": "60000"})
+	image := b.store.Image()
+	if err := b.apply(t.Context(), image, image.Topics(), nil); err != nil {
+		t.Errorf("the running broker: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir)
+	if !leads(b, topic) {
+		t.Error("the topic is not led after a restart")
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}

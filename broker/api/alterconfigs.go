@@ -176,10 +176,7 @@ func (s *Server) alterTopic(ctx context.Context, name string, validateOnly bool,
 	if err != nil {
 		return err
 	}
-	before, err := config.TopicConfig(t.Name, s.Config().Topic, t.Configs)
-	if err != nil {
-		return err
-	}
+	before, _ := config.StoredTopic(s.Config().Topic, t.Configs)
 	after, err := config.TopicConfig(t.Name, s.Config().Topic, configs)
 	if err != nil {
 		return err

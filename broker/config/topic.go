@@ -82,24 +82,46 @@ func (t *Topic) checkLocal(f *faults, localName string, local int64, totalName s
 // TopicConfig returns the settings of a topic: the defaults, which are Broker.Topic, and
 // over them what the topic has of its own. The error is an *Error with every fault.
 func TopicConfig(topic string, defaults Topic, overrides map[string]string) (Topic, error) {
-	var f faults
-	t := defaults
-	accepted := map[string]string{}
-	for _, name := range sortedKeys(overrides) {
-		k := table().topicByName[name]
-		value, ok := accept(k, name, overrides[name], true, &f)
-		if !ok {
-			continue
-		}
-		accepted[name] = value
-		t.set(k, value)
-	}
+	t, own, f := overridden(defaults, overrides)
 	if len(f) > 0 {
 		return Topic{}, f.err()
 	}
-	t.checkTiering(accepted, &f)
-	t.check(&f, func(name string) string { return name })
+	f = t.settle(own)
 	return t, f.err()
+}
+
+// StoredTopic is TopicConfig for what is stored: a later version may have stored it, and
+// the defaults may have changed since. What does not hold by itself is left out; what does
+// not agree stays, for each of two limits is one, but that a tiered topic is not compacted.
+// Nothing of it stops a broker: all faults are in the second result.
+func StoredTopic(defaults Topic, overrides map[string]string) (Topic, []Fault) {
+	t, own, f := overridden(defaults, overrides)
+	f = append(f, t.settle(own)...)
+	if t.RemoteStorage {
+		t.CleanupCompact = false
+	}
+	return t, f
+}
+
+// overridden puts what a topic has of its own, as far as it holds by itself, over the
+// defaults.
+func overridden(defaults Topic, overrides map[string]string) (t Topic, own map[string]string, f faults) {
+	t, own = defaults, map[string]string{}
+	for _, name := range sortedKeys(overrides) {
+		k := table().topicByName[name]
+		if value, ok := accept(k, name, overrides[name], true, &f); ok {
+			own[name] = value
+			t.set(k, value)
+		}
+	}
+	return t, own, f
+}
+
+// settle holds the settings of a topic against each other.
+func (t *Topic) settle(own map[string]string) (f faults) {
+	t.checkTiering(own, &f)
+	t.check(&f, func(name string) string { return name })
+	return f
 }
 
 // checkTiering refuses a tiered topic that is compacted, as Kafka does: what is in the
