@@ -379,6 +379,7 @@ func (m *consumerMember) readSubscription(r *reader) {
 			f.tag0(nil)
 		}
 		f.tag0(nil)
+		f.bad = f.bad || len(c.protocols) == 0 // who joined has offered one
 		m.classic = c
 	})
 }

@@ -205,3 +205,15 @@ func FuzzConsumerRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestAClassicMemberWithoutProtocolsIsDamaged: what the group tells such a member is said in
+// the name of its first protocol.
+func TestAClassicMemberWithoutProtocolsIsDamaged(t *testing.T) {
+	l := newLife(t)
+	l.beat("a", 0, nil)
+	m := consumerMember{clientID: "c", clientHost: "/h", topics: []string{"t"}, classic: &classicPart{sessionTimeout: 10_000}}
+	p := NewReplay(&l.limits)
+	if err := p.Record(0, -1, stateKey{keyMember, "c"}.append("g"), m.subscriptionValue()); !errors.Is(err, ErrRecord) {
+		t.Errorf("%v, want ErrRecord", err)
+	}
+}
