@@ -39,6 +39,7 @@ type Options struct {
 type Broker struct {
 	Options
 	current      atomic.Pointer[config.Broker] // Options.Config with what was altered since
+	altered      news                          // of current
 	dirs         []*segment.Dir
 	unopened     []unopened // of log.dirs, too
 	places       placement

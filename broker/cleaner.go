@@ -156,8 +156,30 @@ func (c *cleaner) snapshot() cleanerStats {
 	return c.stats
 }
 
+// cleanerPause is the shortest pause between two looks for logs to compact.
+const cleanerPause = 100 * time.Millisecond
+
+// keepCompacting looks for logs to compact every log.cleaner.backoff.ms, which is taken up at
+// once where it is altered.
+func (b *Broker) keepCompacting(ctx context.Context) error {
+	for last := time.Now(); ; {
+		altered := b.altered.next()
+		timer := time.NewTimer(max(b.config().CleanerBackoff, cleanerPause) - time.Since(last))
+		select {
+		case <-timer.C:
+			b.compact(ctx)
+			last = time.Now()
+		case <-altered:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
 // compact compacts the logs that are due, the filthiest first, until none is: one step
-// of a loop of Run. A log whose compaction fails waits for the next step.
+// of keepCompacting. A log whose compaction fails waits for the next step.
 func (b *Broker) compact(ctx context.Context) {
 	failed := map[*replica]bool{}
 	for ctx.Err() == nil {

@@ -177,3 +177,32 @@ func TestAlteredRateReachesWhoWaits(t *testing.T) {
 		}
 	})
 }
+
+// log.cleaner.backoff.ms acts at once, and not after the pause that it was altered in.
+func TestAlteredBackoffIsTakenUpAtOnce(t *testing.T) {
+	b := compactingBroker(t, vfs.NewMem(), "t")
+	late := *b.config()
+	late.CleanerBackoff = 1000 * time.Hour
+	b.current.Store(&late)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.flushing(func() {
+		ended := make(chan error)
+		go func() { ended <- b.keepCompacting(ctx) }()
+		soon := late
+		soon.CleanerBackoff = 0
+		b.current.Store(&soon)
+		b.altered.tell()
+		deadline := time.After(time.Minute)
+		for b.cleaner.snapshot().Passes == 0 {
+			select {
+			case <-deadline:
+				t.Fatal("nothing is compacted")
+			case <-time.After(time.Millisecond):
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -117,6 +117,7 @@ func (b *Broker) ensure(ctx context.Context, r *replica, t *cluster.Topic, id ti
 		}
 	} else {
 		r.SetConfig(settings)
+		r.SetProducerExpiry(b.config().ProducerIDExpiration)
 	}
 	r.SetReplicas(len(p.Replicas))
 	if p.Leader != b.config().NodeID {

@@ -35,6 +35,7 @@ func (b *Broker) Run(ctx context.Context, ready func()) error {
 	run("transaction coordinator", b.tick(b.transactions, b.steadyNow))
 	run("share coordinator", b.tick(b.shares, b.steadyNow))
 	run("http", b.http.serve)
+	run("compaction", b.keepCompacting)
 	for _, l := range b.loops() {
 		run(l.name, func(ctx context.Context) error {
 			return every(ctx, firstPause(l.every, rand.Float64()), l.every, l.step)
@@ -65,7 +66,6 @@ func (b *Broker) loops() []loop {
 		{"flush by time", flushCheck, b.flushDue},
 		{"checkpoints", min(b.config().CheckpointInterval, checkpointLook), b.checkpoints()},
 		{"producer expiry", b.config().ProducerExpiryCheckInterval, b.expireProducers},
-		{"compaction", max(b.config().CleanerBackoff, cleanerPause), b.compact},
 		{"removal of deleted files", time.Second, b.removeDeleted},
 		{"topic deletion", time.Second, b.finishDeletes},
 		{"offline partitions", reopenPause, b.reopen},
@@ -83,9 +83,6 @@ const flushCheck = 100 * time.Millisecond
 
 // checkpointLook is the longest pause between two looks whether a checkpoint is due.
 const checkpointLook = time.Second
-
-// cleanerPause is the shortest pause between two looks for logs to compact.
-const cleanerPause = 100 * time.Millisecond
 
 // reopenPause is how long a partition that could not be opened is left alone.
 const reopenPause = 5 * time.Second

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"sync"
+
 	"go.uber.org/zap"
 
 	"github.com/varvelog/varve/broker/cluster"
@@ -15,7 +17,8 @@ func (b *Broker) wireOptions() wire.Options {
 		MaxRequestBytes: c.SocketRequestMaxBytes, MaxInFlightBytes: c.QueuedMaxRequestBytes,
 		MaxIdle: c.ConnectionsMaxIdle, ShutdownTimeout: c.ShutdownTimeout,
 		MaxConnections: c.MaxConnections, MaxConnectionsPerIP: c.MaxConnectionsPerIP, MaxConnectionRate: c.MaxConnectionRate,
-		SendBuffer: c.SocketSendBufferBytes, ReceiveBuffer: c.SocketReceiveBufferBytes,
+		ConnectionOverrides: c.ConnectionOverrides,
+		SendBuffer:          c.SocketSendBufferBytes, ReceiveBuffer: c.SocketReceiveBufferBytes,
 		AdmitConnection: b.admitConnection,
 		Logger:          b.Log,
 	}
@@ -62,4 +65,36 @@ func (b *Broker) alter(image *cluster.Image) {
 	}
 	b.current.Store(next)
 	b.cleaner.setRate(next.CleanerMaxBytesPerSecond)
+	b.tier.SetRates(next.RemoteCopyMaxBytesPerSecond, next.RemoteFetchMaxBytesPerSecond)
+	b.tier.SetConcurrency(next.RemoteFetchConcurrency, next.RemoteCopyConcurrency)
+	if b.wire != nil { // else it is made with these
+		b.wire.SetLimits(b.wireOptions())
+	}
+	b.altered.tell()
+}
+
+// news wakes those that wait for something to happen again.
+type news struct {
+	mu sync.Mutex
+	ch chan struct{} // closed when it happens; nil: nobody waits
+}
+
+// next is closed when it happens next.
+func (n *news) next() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ch == nil {
+		n.ch = make(chan struct{})
+	}
+	return n.ch
+}
+
+// tell says that it has happened.
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ch != nil {
+		close(n.ch)
+		n.ch = nil
+	}
 }

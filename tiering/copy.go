@@ -60,7 +60,7 @@ func (r *Remote) Copy(ctx context.Context, l *segment.Log, bound int64) (int, er
 func (r *Remote) nextInput(v *view, bound int64, segments []segment.Info) NextInput {
 	return NextInput{
 		Exists: v.exists(), End: v.root.end, Bound: bound, Segments: segments,
-		MaxSegments: maxCommitSegments, MaxBytes: commitBytes, MinSegments: r.tier.o.CopyConcurrency,
+		MaxSegments: maxCommitSegments, MaxBytes: commitBytes, MinSegments: r.tier.copies.bound(),
 	}
 }
 
@@ -106,21 +106,18 @@ func (r *Remote) uploadAll(ctx context.Context, lead lead, l *segment.Log, picks
 	var mu sync.Mutex // guards failed, staged and stale while uploads run
 	var failed error
 	for _, pick := range missing {
-		select {
-		case r.tier.copies <- struct{}{}:
-		case <-ctx.Done():
+		if !r.tier.copies.take(ctx) {
+			break
 		}
 		mu.Lock()
-		stop := failed != nil || ctx.Err() != nil
+		stop := failed != nil
 		mu.Unlock()
 		if stop {
-			if ctx.Err() == nil {
-				<-r.tier.copies
-			}
+			r.tier.copies.free()
 			break
 		}
 		uploads.Go(func() {
-			defer func() { <-r.tier.copies }()
+			defer r.tier.copies.free()
 			u, in, err := r.upload(ctx, lead, l, pick)
 			mu.Lock()
 			defer mu.Unlock()

@@ -79,6 +79,7 @@ type failure struct {
 type fetcher struct {
 	tier    *Tier
 	wake    chan struct{} // holds one element while there may be jobs
+	raised  chan struct{} // holds one element once most has changed
 	buffers sync.Pool     // of *[]byte, copyBuffer each
 
 	mu       sync.Mutex
@@ -88,11 +89,12 @@ type fetcher struct {
 	ahead    *queue
 	waiting  int64
 	running  int64
+	most     int64 // jobs that run at a time, at least 1
 }
 
 func newFetcher(t *Tier) *fetcher {
 	return &fetcher{
-		tier: t, wake: make(chan struct{}, 1),
+		tier: t, wake: make(chan struct{}, 1), raised: make(chan struct{}, 1), most: int64(t.o.FetchConcurrency),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		flights: map[flightID]*flight{}, failures: map[flightID]*failure{},
 		demand: newQueue(), ahead: newQueue(),
@@ -290,10 +292,36 @@ func (f *fetcher) work(ctx context.Context) {
 	}
 }
 
-// take takes the next job; where more wait it wakes another worker.
+// bound is how many jobs run at a time, at most.
+func (f *fetcher) bound() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most
+}
+
+// setMost changes how many jobs run at a time.
+func (f *fetcher) setMost(most int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.most == most {
+		return
+	}
+	f.most = most
+	select {
+	case f.raised <- struct{}{}:
+	default:
+	}
+	f.signal()
+}
+
+// take takes the next job; where more wait it wakes another worker. Where as many run as
+// may, whoever is done first takes it.
 func (f *fetcher) take() *job {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.running >= f.most {
+		return nil
+	}
 	j := f.demand.pop()
 	if j == nil {
 		j = f.ahead.pop()

@@ -32,8 +32,8 @@ func (t *Tier) guard(ctx context.Context, size int64) (context.Context, *guarded
 	timeout := t.o.RequestTimeout
 	deadline := timeout * time.Duration(1+size/deadlineStep)
 	for _, limit := range []*rate{t.copyRate, t.fetchRate} {
-		if limit.perSecond > 0 { // a transfer that we hold back ourselves takes longer
-			deadline += 2 * time.Duration(float64(size)/float64(limit.perSecond)*float64(time.Second))
+		if perSecond := limit.limit(); perSecond > 0 { // a transfer that we hold back ourselves takes longer
+			deadline += 2 * time.Duration(float64(size)/float64(perSecond)*float64(time.Second))
 		}
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, deadline, errNoProgress)

@@ -26,9 +26,8 @@ import (
 // count requests, and a stream under way needs no second turn. Reads and writes have one
 // throttle each, as stores limit them apart, and so that no read waits for an upload.
 type throttle struct {
-	max float64
-
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
+	max     float64
 	window  float64       // from 1 to max
 	flying  int           // requests that wait for an answer
 	serial  uint64        // of the request that began last
@@ -48,6 +47,17 @@ const (
 
 func newThrottle(most int) *throttle {
 	return &throttle{max: float64(most), window: float64(most), changed: make(chan struct{})}
+}
+
+// setMax changes the most requests. A window that is not cut is as wide as it may be.
+func (t *throttle) setMax(most int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.window == t.max || t.window > float64(most) {
+		t.window = float64(most)
+	}
+	t.max = float64(most)
+	t.wake()
 }
 
 // begin waits until a request may begin, or ctx ends. Its result is for end.

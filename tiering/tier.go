@@ -89,7 +89,7 @@ type Tier struct {
 	tails *tailCache
 	fetch *fetcher
 
-	copies    chan struct{} // one element per segment in flight
+	copies    *slots // one per segment in flight
 	copyRate  *rate
 	fetchRate *rate
 	counters  counters
@@ -114,7 +114,7 @@ func New(o Options) (*Tier, error) {
 	if err != nil {
 		return nil, err
 	}
-	requests := 2 * (o.FetchConcurrency + o.CopyConcurrency) // never reached but by a burst of short ones
+	requests := requestsFor(o.FetchConcurrency, o.CopyConcurrency)
 	t := &Tier{
 		o:         o,
 		store:     &pacedBucket{o.Bucket, newThrottle(requests), newThrottle(requests)},
@@ -122,7 +122,7 @@ func New(o Options) (*Tier, error) {
 		hedge:     &hedger{share: float64(o.HedgePercent) / 100, now: o.Now},
 		cache:     c,
 		tails:     newTailCache(tailCacheBytes),
-		copies:    make(chan struct{}, o.CopyConcurrency),
+		copies:    newSlots(o.CopyConcurrency),
 		copyRate:  newRate(o.CopyMaxBytesPerSecond, o.Now),
 		fetchRate: newRate(o.FetchMaxBytesPerSecond, o.Now),
 		remotes:   map[PartitionID]*Remote{},
@@ -134,11 +134,37 @@ func New(o Options) (*Tier, error) {
 	return t, nil
 }
 
+// requestsFor is how many requests may wait for an answer: never reached but by a burst of
+// short ones.
+func requestsFor(fetches, copies int) int { return 2 * (fetches + copies) }
+
+// SetRates changes CopyMaxBytesPerSecond and FetchMaxBytesPerSecond.
+func (t *Tier) SetRates(copies, fetches int64) {
+	t.copyRate.set(copies)
+	t.fetchRate.set(fetches)
+}
+
+// SetConcurrency changes FetchConcurrency and CopyConcurrency, both at least 1. What is
+// under way goes on.
+func (t *Tier) SetConcurrency(fetches, copies int) {
+	t.copies.set(copies)
+	t.fetch.setMost(int64(fetches))
+	for _, requests := range []*throttle{t.store.reads, t.store.writes} {
+		requests.setMax(requestsFor(fetches, copies))
+	}
+}
+
 // Run serves downloads until ctx ends, then lets go of the cache's files.
 func (t *Tier) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
-	for range t.o.FetchConcurrency {
-		workers.Go(func() { t.fetch.work(ctx) })
+	for started := int64(0); ctx.Err() == nil; {
+		for ; started < t.fetch.bound(); started++ { // where there are to be fewer, some stay idle
+			workers.Go(func() { t.fetch.work(ctx) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.fetch.raised:
+		}
 	}
 	workers.Wait()
 	t.cache.close()

@@ -242,7 +242,11 @@ func (s *Server) alterBroker(ctx context.Context, name string, validateOnly bool
 	if id == cluster.DefaultConfigs {
 		all, one = configs, config.Holding(image.BrokerConfigs(s.NodeID), false)
 	}
-	if _, err := s.Config().WithDynamic(all, one); err != nil {
+	changed, err := s.Config().WithDynamic(all, one)
+	if err == nil && (id == cluster.DefaultConfigs || id == s.NodeID) {
+		err = s.Config().CheckReconfiguration(changed)
+	}
+	if err != nil {
 		return refuse(kerr.InvalidRequest, err.Error()) // Kafka's code for configs of brokers; those of topics are INVALID_CONFIG
 	}
 	if validateOnly {

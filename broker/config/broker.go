@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // ConsumerGroups are the settings of groups of the consumer protocol (KIP-848).
 type ConsumerGroups struct {
@@ -60,7 +63,8 @@ type Broker struct {
 	SocketSendBufferBytes, SocketReceiveBufferBytes        int // -1: the system's
 	QueuedMaxRequestBytes                                  int64
 	ConnectionsMaxIdle                                     time.Duration
-	MaxConnections, MaxConnectionsPerIP, MaxConnectionRate int // 0: the default of package wire
+	MaxConnections, MaxConnectionsPerIP, MaxConnectionRate int                // 0: the default of package wire
+	ConnectionOverrides                                    map[netip.Addr]int // in place of MaxConnectionsPerIP
 	QuotaWindows, MutationWindows                          int
 	QuotaWindow, MutationWindow                            time.Duration
 	FetchMaxBytes                                          int64

@@ -201,6 +201,8 @@ func (v *values) build(f *faults, notice func(string, ...any)) *Broker {
 	v.httpListener(b, f)
 	v.directories(b, f)
 	v.bucket(b, f)
+	overrides, _ := v.get("max.connections.per.ip.overrides")
+	b.ConnectionOverrides, _ = connectionOverrides(overrides) // accept has checked it
 	for _, n := range []*int{&b.MaxConnections, &b.MaxConnectionsPerIP, &b.MaxConnectionRate} {
 		if *n == math.MaxInt32 {
 			*n = 0 // Kafka's "no limit" is our default

@@ -35,7 +35,7 @@ be acted upon: nothing is silently ignored.
 	section("Topics", "Set when a topic is created or altered; the default is the broker key named last.", t.topic, enforced)
 	section("Broker", "Those marked dynamic can be altered while the broker runs.", t.broker, enforced)
 	section("Not enforced yet", "Known, and refused unless they have their default.", append(append([]Key{}, t.topic...), t.broker...), func(k *Key) bool { return k.Enforcement == DefaultOnly })
-	section("Accepted without effect", "They stand in Kafka's own example files; a notice at the start names each that is set.", t.broker, func(k *Key) bool { return k.Enforcement == NoEffect })
+	section("Accepted without effect", "They stand in Kafka's own example files, or are altered there while a broker runs; a notice at the start names each that is set.", t.broker, func(k *Key) bool { return k.Enforcement == NoEffect })
 	section("Logins and TLS", "Refused at the start, where they would be relied on. Altered for one broker while it runs they are kept and told, as by an Apache Kafka that has neither logins nor TLS; the keys and certificates among them for one listener only, as `listener.name.NAME.KEY`.", t.broker, func(k *Key) bool { return k.Enforcement == Dormant })
 	_, err := w.Write(append(bytes.TrimRight(b.Bytes(), "\n"), '\n'))
 	return err

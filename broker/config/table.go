@@ -98,10 +98,11 @@ var topicKeys = []Key{
 }
 
 const (
-	noThreads = "requests need no pool of threads here: a connection has its own goroutines"
-	noZk      = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
-	noKraft   = "every broker embeds the metadata it needs"
-	noPurge   = "waiting requests are woken one by one and never purged"
+	noThreads   = "requests need no pool of threads here: a connection has its own goroutines"
+	noZk        = "metadata is kept in etcd, embedded or external (metadata.endpoints)"
+	noKraft     = "every broker embeds the metadata it needs"
+	noFollowers = "a single broker leads everything"
+	noPurge     = "waiting requests are woken one by one and never purged"
 )
 
 var brokerKeys = []Key{
@@ -140,6 +141,7 @@ var brokerKeys = []Key{
 	row("connections.max.idle.ms", Long, "600000", "Idle time after which a connection is closed.", from(1), in(time.Millisecond), toBroker(func(b *Broker) any { return &b.ConnectionsMaxIdle })),
 	row("max.connections", Int, "2147483647", "Connections in total; never more than 80 % of the files that the process may open, and 20,000 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnections })),
 	row("max.connections.per.ip", Int, "2147483647", "Connections of one address; 1,000 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnectionsPerIP })),
+	row("max.connections.per.ip.overrides", String, "", "Connections of single addresses, as 10.0.0.1:50,[fe80::1]:10, in place of max.connections.per.ip; an IPv6 address stands for its /64.", func(k *Key) { k.check = checkConnectionOverrides }),
 	row("max.connection.creation.rate", Int, "2147483647", "New connections a second, above which they wait; 200 by default.", from(1), toBroker(func(b *Broker) any { return &b.MaxConnectionRate })),
 	row("quota.window.num", Int, "11", "Samples that client quotas are measured over, the one under way among them.", from(1), toBroker(func(b *Broker) any { return &b.QuotaWindows })),
 	row("quota.window.size.seconds", Int, "1", "Length of such a sample.", from(1), in(time.Second), toBroker(func(b *Broker) any { return &b.QuotaWindow })),
@@ -329,7 +331,16 @@ var brokerKeys = []Key{
 	row("remote.log.manager.copy.max.bytes.per.second", Long, maxLong, "Bytes a second that are copied to the bucket (KIP-956).", from(1), toBroker(func(b *Broker) any { return &b.RemoteCopyMaxBytesPerSecond })),
 	row("remote.log.manager.fetch.max.bytes.per.second", Long, maxLong, "Bytes a second that are read from the bucket (KIP-956).", from(1), toBroker(func(b *Broker) any { return &b.RemoteFetchMaxBytesPerSecond })),
 
-	// What stands in Kafka's example files and has nothing to set here.
+	// What stands in Kafka's example files, or is altered while a broker runs, and has
+	// nothing to set here.
+	row("num.replica.fetchers", Int, "1", "Threads that fetch from each leader.", from(1), noEffect(noFollowers)),
+	row("follower.fetch.last.tiered.offset.enable", Boolean, "false", "Let a new follower begin at the last tiered offset.", noEffect(noFollowers)),
+	row("remote.log.manager.follower.thread.pool.size", Int, "2", "Threads that tier as followers.", from(1), noEffect(noFollowers)),
+	row("remote.log.manager.expiration.thread.pool.size", Int, "10", "Threads that delete expired segments from the bucket.", from(1), noEffect("dead objects are deleted a thousand at a time")),
+	row("remote.fetch.max.wait.ms", Int, "500", "How long a fetch waits for the bucket.", from(1), noEffect("it waits as long as its client says (fetch.max.wait.ms), and what it asked for is there for the next one")),
+	row("remote.list.offsets.request.timeout.ms", Long, "30000", "How long a lookup of an offset waits for the bucket.", from(1), noEffect("it waits as long as its client says, and a request to the bucket varve.bucket.timeout.ms")),
+	row("remote.log.index.file.cache.total.size.bytes", Long, "1073741824", "Disk that indexes read from the bucket may take.", from(1), noEffect("they lie in the cache of chunks (varve.cache.bytes)")),
+	row("group.coordinator.cached.buffer.max.bytes", Int, "1048588", "Largest buffer that the group coordinator keeps.", from(524288), noEffect("no buffer is kept")),
 	row("num.network.threads", Int, "3", "Threads that read and write sockets.", from(1), noEffect(noThreads)),
 	row("num.io.threads", Int, "8", "Threads that process requests.", from(1), noEffect(noThreads)),
 	row("queued.max.requests", Int, "500", "Requests that wait for a thread.", from(1), noEffect(noThreads)),
@@ -356,7 +367,7 @@ var brokerKeys = []Key{
 	row("fetch.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
 	row("producer.purgatory.purge.interval.requests", Int, "1000", "Requests between purges.", noEffect(noPurge)),
 	row("delete.records.purgatory.purge.interval.requests", Int, "1", "Requests between purges.", noEffect(noPurge)),
-	row("auto.leader.rebalance.enable", Boolean, "true", "Move leaderships back to the preferred replicas.", noEffect("a single broker leads everything")),
+	row("auto.leader.rebalance.enable", Boolean, "true", "Move leaderships back to the preferred replicas.", noEffect(noFollowers)),
 	row("controlled.shutdown.enable", Boolean, "true", "Move leaderships before stopping.", noEffect("a stop is always clean")),
 	row("kafka.metrics.reporters", List, "", "Metric reporters.", noEffect("metrics are served on varve.http.listener")),
 	row("metric.reporters", List, "org.apache.kafka.common.metrics.JmxReporter", "Metric reporters.", noEffect("metrics are served on varve.http.listener")),
@@ -405,8 +416,9 @@ var table = sync.OnceValue(func() *tables {
 })
 
 // dynamicKeys are the broker keys that Kafka lets be altered while it runs and that act
-// here at once, or have nothing here to act on: the defaults of topic keys, the cleaner's
-// settings, threads. Those of single brokers are marked in their rows.
+// here at once, or have nothing here to act on: the defaults of topic keys, the settings
+// of cleaners, connections and tiering, threads. Those of single brokers are marked in
+// their rows.
 var dynamicKeys = map[string]bool{
 	"compression.gzip.level": true, "compression.lz4.level": true, "compression.type": true, "compression.zstd.level": true,
 	"log.cleaner.delete.retention.ms": true, "log.cleaner.max.compaction.lag.ms": true, "log.cleaner.min.cleanable.ratio": true,
@@ -419,7 +431,16 @@ var dynamicKeys = map[string]bool{
 	"unclean.leader.election.enable": true,
 
 	"log.cleaner.dedupe.buffer.size": true, "log.cleaner.io.max.bytes.per.second": true, "log.cleaner.threads": true,
-	"transaction.partition.verification.enable": true,
+	"log.cleaner.backoff.ms": true, "producer.id.expiration.ms": true, "transaction.partition.verification.enable": true,
+	"max.connections": true, "max.connections.per.ip": true, "max.connections.per.ip.overrides": true, "max.connection.creation.rate": true,
+	"remote.log.manager.copier.thread.pool.size": true, "remote.log.reader.threads": true,
+	"remote.log.manager.copy.max.bytes.per.second": true, "remote.log.manager.fetch.max.bytes.per.second": true,
+	"group.consumer.assignment.interval.ms": true, "group.share.assignment.interval.ms": true, "group.streams.assignment.interval.ms": true,
+
+	"follower.fetch.last.tiered.offset.enable": true, "num.replica.fetchers": true, "remote.fetch.max.wait.ms": true,
+	"remote.list.offsets.request.timeout.ms": true, "remote.log.index.file.cache.total.size.bytes": true,
+	"remote.log.manager.expiration.thread.pool.size": true, "remote.log.manager.follower.thread.pool.size": true,
+	"group.coordinator.cached.buffer.max.bytes": true, "share.coordinator.cached.buffer.max.bytes": true,
 
 	"background.threads": true, "log.cleaner.io.buffer.load.factor": true, "log.cleaner.io.buffer.size": true,
 	"num.io.threads": true, "num.network.threads": true, "num.recovery.threads.per.data.dir": true,

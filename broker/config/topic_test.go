@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -250,8 +252,9 @@ func TestDescribeBroker(t *testing.T) {
 	}
 }
 
-// TestSettingsOfTheWholeBrokerAreAltered: for all brokers and for one, as in Apache Kafka
-// 4.3, whether there is something here that they act on or not.
+// TestSettingsOfTheWholeBrokerAreAltered: for all brokers and for one, whether there is
+// something here that they act on or not. That they are those of Apache Kafka 4.3, with its
+// answers, is what TestBrokerSettingsAreAlteredAsByApacheKafka of test/interop compares.
 func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 	for name, c := range map[string]struct {
 		value, wrong string
@@ -261,12 +264,36 @@ func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 		"log.cleaner.dedupe.buffer.size":            {"2097152", "1", func(b *Broker) bool { return b.CleanerDedupeBytes == 2097152 }},
 		"log.cleaner.io.max.bytes.per.second":       {"5000000", "x", func(b *Broker) bool { return b.CleanerMaxBytesPerSecond == 5e6 }},
 		"transaction.partition.verification.enable": {"false", "perhaps", func(b *Broker) bool { return !b.Transactions.Verify }},
-		"log.cleaner.io.buffer.size":                {"1048576", "-1", nil},
-		"log.cleaner.io.buffer.load.factor":         {"0.7", "x", nil},
-		"background.threads":                        {"12", "0", nil},
-		"num.io.threads":                            {"9", "0", nil},
-		"num.network.threads":                       {"4", "0", nil},
-		"num.recovery.threads.per.data.dir":         {"3", "0", nil},
+		"log.cleaner.backoff.ms":                    {"20000", "-1", func(b *Broker) bool { return b.CleanerBackoff == 20*time.Second }},
+		"producer.id.expiration.ms":                 {"1000", "0", func(b *Broker) bool { return b.ProducerIDExpiration == time.Second }},
+		"max.connections":                           {"10", "0", func(b *Broker) bool { return b.MaxConnections == 10 }},
+		"max.connections.per.ip":                    {"10", "-1", func(b *Broker) bool { return b.MaxConnectionsPerIP == 10 }},
+		"max.connections.per.ip.overrides": {"10.0.0.1:3,[::1]:4", "localhost:3", func(b *Broker) bool {
+			return maps.Equal(b.ConnectionOverrides, map[netip.Addr]int{netip.MustParseAddr("10.0.0.1"): 3, netip.MustParseAddr("::1"): 4})
+		}},
+		"max.connection.creation.rate":                   {"10", "0", func(b *Broker) bool { return b.MaxConnectionRate == 10 }},
+		"remote.log.manager.copier.thread.pool.size":     {"20", "0", func(b *Broker) bool { return b.RemoteCopyConcurrency == 20 }},
+		"remote.log.reader.threads":                      {"16", "0", func(b *Broker) bool { return b.RemoteFetchConcurrency == 16 }},
+		"remote.log.manager.copy.max.bytes.per.second":   {"1000", "0", func(b *Broker) bool { return b.RemoteCopyMaxBytesPerSecond == 1000 }},
+		"remote.log.manager.fetch.max.bytes.per.second":  {"1000", "0", func(b *Broker) bool { return b.RemoteFetchMaxBytesPerSecond == 1000 }},
+		"group.consumer.assignment.interval.ms":          {"2000", "15001", func(b *Broker) bool { return b.Consumer.AssignmentInterval == 2*time.Second }},
+		"group.share.assignment.interval.ms":             {"2000", "15001", func(b *Broker) bool { return b.ShareGroups.AssignmentInterval == 2*time.Second }},
+		"group.streams.assignment.interval.ms":           {"2000", "15001", func(b *Broker) bool { return b.Streams.AssignmentInterval == 2*time.Second }},
+		"num.replica.fetchers":                           {"2", "0", nil},
+		"follower.fetch.last.tiered.offset.enable":       {"true", "perhaps", nil},
+		"remote.log.manager.follower.thread.pool.size":   {"3", "0", nil},
+		"remote.log.manager.expiration.thread.pool.size": {"11", "0", nil},
+		"remote.fetch.max.wait.ms":                       {"100", "0", nil},
+		"remote.list.offsets.request.timeout.ms":         {"100", "0", nil},
+		"remote.log.index.file.cache.total.size.bytes":   {"100", "0", nil},
+		"group.coordinator.cached.buffer.max.bytes":      {"524288", "524287", nil},
+		"share.coordinator.cached.buffer.max.bytes":      {"524288", "524287", nil},
+		"log.cleaner.io.buffer.size":                     {"1048576", "-1", nil},
+		"log.cleaner.io.buffer.load.factor":              {"0.7", "x", nil},
+		"background.threads":                             {"12", "0", nil},
+		"num.io.threads":                                 {"9", "0", nil},
+		"num.network.threads":                            {"4", "0", nil},
+		"num.recovery.threads.per.data.dir":              {"3", "0", nil},
 	} {
 		for _, level := range []Source{DynamicDefaultBrokerConfig, DynamicBrokerConfig} {
 			with := func(value string) (*Broker, error) {
@@ -295,6 +322,41 @@ func TestSettingsOfTheWholeBrokerAreAltered(t *testing.T) {
 				t.Errorf("%s=%s: %v", name, c.wrong, err)
 			}
 		}
+	}
+}
+
+// TestNumbersOfThreadsAreDoubledAtMost at a time, and halved, as in Apache Kafka.
+func TestNumbersOfThreadsAreDoubledAtMost(t *testing.T) {
+	for set, want := range map[string]string{
+		"background.threads=20":  "",
+		"background.threads=5":   "",
+		"background.threads=21":  "Dynamic thread count update validation failed for background.threads=21, value should not be greater than double the current value 10",
+		"background.threads=4":   "Dynamic thread count update validation failed for background.threads=4, value should be at least half the current value 10",
+		"num.io.threads=17":      "Dynamic thread count update validation failed for num.io.threads=17, value should not be greater than double the current value 8",
+		"num.network.threads=1":  "",
+		"log.cleaner.threads=2":  "",
+		"log.cleaner.threads=3":  "Log cleaner threads cannot be increased to more than double the current value 1",
+		"log.cleaner.backoff.ms": "",
+	} {
+		name, value, _ := strings.Cut(set, "=")
+		b := started(t)
+		next, err := b.WithDynamic(map[string]string{name: cmp.Or(value, "99999999")}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.CheckReconfiguration(next); (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%s: %v", set, err)
+		}
+		if err := next.CheckReconfiguration(next); err != nil {
+			t.Errorf("%s again: %v", set, err)
+		}
+	}
+	b, err := started(t).WithDynamic(map[string]string{"log.cleaner.threads": "8"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.CheckReconfiguration(started(t)); err == nil || err.Error() != "Log cleaner threads cannot be reduced to less than half the current value 8" {
+		t.Errorf("from 8 to 1: %v", err)
 	}
 }
 

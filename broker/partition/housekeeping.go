@@ -255,7 +255,7 @@ func (p *Partition) retentionState(o Offsets, now time.Time) retention.State {
 // ExpireProducers forgets producers that wrote nothing for ProducerExpiry.
 func (p *Partition) ExpireProducers(now time.Time) {
 	p.writing.Lock()
-	since := now.Add(-p.producerExpiry).UnixMilli()
+	since := now.Add(-time.Duration(p.producerExpiry.Load())).UnixMilli()
 	p.producers.expire(since)
 	p.guards.expire(since)
 	p.writing.Unlock()

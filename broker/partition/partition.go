@@ -57,7 +57,7 @@ type Partition struct {
 	log             *segment.Log
 	remote          *tiering.Remote // nil: none
 	now             func() time.Time
-	producerExpiry  time.Duration
+	producerExpiry  atomic.Int64 // ns
 	maxDecompressed int64
 	cleaned         func() int64
 	config          atomic.Pointer[config.Topic]
@@ -105,13 +105,14 @@ type Partition struct {
 func New(o Options) (*Partition, error) {
 	p := &Partition{
 		topic: o.Topic, id: o.ID, nodeID: o.NodeID, log: o.Log, remote: o.Remote, now: o.Now,
-		producerExpiry: o.ProducerExpiry, maxDecompressed: o.MaxDecompressed,
-		producers: producers{}, guards: guards{}, epoch: none, cleaned: o.Cleaned, copying: make(chan struct{}, 1),
+		maxDecompressed: o.MaxDecompressed,
+		producers:       producers{}, guards: guards{}, epoch: none, cleaned: o.Cleaned, copying: make(chan struct{}, 1),
 	}
 	if p.cleaned == nil {
 		p.cleaned = func() int64 { return 0 }
 	}
 	p.config.Store(&o.Config)
+	p.SetProducerExpiry(o.ProducerExpiry)
 	if p.remote == nil {
 		// A log start below the disk's is one that a crash took back; nobody has the rest.
 		if err := p.log.SetLogStart(p.log.Offsets().LocalStart); err != nil {
@@ -139,6 +140,10 @@ func (p *Partition) SetConfig(c config.Topic) {
 	p.config.Store(&c)
 	p.log.SetConfig(LogConfig(c, p.id))
 }
+
+// SetProducerExpiry changes producer.id.expiration.ms. It takes effect with the next
+// ExpireProducers.
+func (p *Partition) SetProducerExpiry(d time.Duration) { p.producerExpiry.Store(int64(d)) }
 
 // LogConfig is what a log needs to know of a topic's settings. The jitter that
 // segment.jitter.ms allows is taken from the partition's id, so that partitions made

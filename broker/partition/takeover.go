@@ -143,7 +143,7 @@ func (p *Partition) adopt(border int64, r tiering.Offsets, states []segment.Prod
 	}
 	// Whoever is not known here has written nothing since recovery, and may be forgotten;
 	// and who has been forgotten here would come back with an older state.
-	if now.Sub(p.recovered) < p.producerExpiry {
+	if now.Sub(p.recovered) < time.Duration(p.producerExpiry.Load()) {
 		p.producers.complete(states, now.UnixMilli())
 	}
 	p.incomplete = false

@@ -180,3 +180,19 @@ func TestCompletingBringsNobodyBackWhoHasExpired(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestTheExpiryOfProducersIsAltered: producer.id.expiration.ms of a partition that is open.
+func TestTheExpiryOfProducersIsAltered(t *testing.T) {
+	h := newHouse(t, defaults())
+	h.produce(sent{id: 1, n: 1}.batch(t, 0))
+	h.pass(time.Minute)
+	h.p.ExpireProducers(h.now())
+	if n := len(h.p.Producers()); n != 1 {
+		t.Fatalf("%d producers before", n)
+	}
+	h.p.SetProducerExpiry(time.Second)
+	h.p.ExpireProducers(h.now())
+	if n := len(h.p.Producers()); n != 0 {
+		t.Errorf("%d producers after", n)
+	}
+}

@@ -9,11 +9,23 @@ import (
 
 // connectionLimits counts open connections, in total and by address (B33).
 type connectionLimits struct {
+	mu           sync.Mutex // guards what follows
 	total, perIP int
+	overrides    map[netip.Addr]int // in place of perIP, by what counts
+	open         int
+	byIP         map[netip.Addr]int
+}
 
-	mu   sync.Mutex
-	open int
-	byIP map[netip.Addr]int
+// set changes the limits. Connections beyond them stay; no more come before those are
+// fewer.
+func (l *connectionLimits) set(total, perIP int, overrides map[netip.Addr]int) {
+	counted := make(map[netip.Addr]int, len(overrides))
+	for ip, n := range overrides {
+		counted[countedAs(ip)] = n
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total, l.perIP, l.overrides = total, perIP, counted
 }
 
 // admit counts a connection, or says which limit refuses it.
@@ -23,7 +35,11 @@ func (l *connectionLimits) admit(ip netip.Addr) error {
 	if l.open >= l.total {
 		return errTooMany
 	}
-	if l.byIP[ip] >= l.perIP {
+	most, own := l.overrides[ip]
+	if !own {
+		most = l.perIP
+	}
+	if l.byIP[ip] >= most {
 		return errTooManyPerIP
 	}
 	if l.byIP == nil {
@@ -51,7 +67,11 @@ func peerAddress(a net.Addr) netip.Addr {
 		return netip.Addr{}
 	}
 	ip, _ := netip.AddrFromSlice(t.IP)
-	ip = ip.Unmap()
+	return countedAs(ip)
+}
+
+func countedAs(ip netip.Addr) netip.Addr {
+	ip = ip.Unmap().WithZone("")
 	if ip.Is6() && !ip.IsLoopback() {
 		if prefix, err := ip.Prefix(64); err == nil {
 			return prefix.Addr()
@@ -62,11 +82,17 @@ func peerAddress(a net.Addr) netip.Addr {
 
 // rateLimit is a bucket of a second's connections that fills evenly.
 type rateLimit struct {
+	mu        sync.Mutex // guards what follows
 	perSecond float64
+	tokens    float64
+	filled    time.Time
+}
 
-	mu     sync.Mutex
-	tokens float64
-	filled time.Time
+// set changes the rate. A fuller bucket is what connections have not used yet.
+func (l *rateLimit) set(perSecond float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.perSecond = perSecond
 }
 
 // take takes a token and returns how long to wait before using it.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,7 +34,10 @@ type Options struct {
 	// MaxConnections is 20,000 or 80 % of the descriptors this process may open,
 	// whichever is less; MaxConnectionsPerIP 1,000 (an IPv6 address counts with its /64);
 	// MaxConnectionRate 200 a second, above which connections wait to be accepted.
+	// ConnectionOverrides are in place of MaxConnectionsPerIP for their addresses.
+	// SetLimits changes all four.
 	MaxConnections      int
+	ConnectionOverrides map[netip.Addr]int
 	MaxConnectionsPerIP int
 	MaxConnectionRate   int
 

@@ -49,16 +49,23 @@ func (l Listener) Port() int32 {
 // New returns a server that starts nothing yet.
 func New(h Handler, o Options) *Server {
 	o = o.withDefaults()
-	return &Server{
+	s := &Server{
 		handler: h,
 		options: o,
 		budget:  budget{limit: o.MaxInFlightBytes},
-		limits:  connectionLimits{total: o.MaxConnections, perIP: o.MaxConnectionsPerIP},
-		rate:    rateLimit{perSecond: float64(o.MaxConnectionRate)},
 		conns:   make(map[*conn]struct{}),
 
 		stopping: make(chan struct{}),
 	}
+	s.SetLimits(o)
+	return s
+}
+
+// SetLimits changes the limits of connections to those of o, while the server runs.
+func (s *Server) SetLimits(o Options) {
+	o = o.withDefaults()
+	s.limits.set(o.MaxConnections, o.MaxConnectionsPerIP, o.ConnectionOverrides)
+	s.rate.set(float64(o.MaxConnectionRate))
 }
 
 // Listen opens the socket of a listener. host "" is every address of this machine.

@@ -523,6 +523,45 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// TestConnectionLimitsAreAltered: those beyond a lower limit stay, and no more come.
+func TestConnectionLimitsAreAltered(t *testing.T) {
+	s, address := startServer(t, echo, Options{})
+	here := netip.MustParseAddr("127.0.0.1")
+	one, two := dial(t, address), dial(t, address)
+	eventually(t, s, "two", func(n Stats) bool { return n.ConnectionsNow == 2 })
+	for reason, o := range map[string]Options{
+		"too_many":        {MaxConnections: 1},
+		"too_many_per_ip": {MaxConnections: 3, ConnectionOverrides: map[netip.Addr]int{here: 2}},
+	} {
+		s.SetLimits(o)
+		mustBeClosed(t, dial(t, address))
+		eventually(t, s, reason, func(n Stats) bool { return n.Closed[reason] == 1 })
+	}
+	s.SetLimits(Options{MaxConnectionsPerIP: 1, ConnectionOverrides: map[netip.Addr]int{here: 3}, MaxConnectionRate: 1e6})
+	for _, c := range []net.Conn{one, two, dial(t, address)} {
+		mustWrite(t, c, request(1, nil))
+		if _, _, err := readResponse(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTheRateOfConnectionsIsAltered(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := &rateLimit{}
+	l.set(1)
+	if wait := l.take(now); wait != 0 {
+		t.Errorf("the first waits %v", wait)
+	}
+	if wait := l.take(now); wait != time.Second {
+		t.Errorf("the second waits %v", wait)
+	}
+	l.set(10)
+	if wait := l.take(now.Add(time.Second)); wait != 0 {
+		t.Errorf("one of ten waits %v", wait)
+	}
+}
+
 func TestConnectionsWaitForTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l, stop := servePipes(t, echo, Options{MaxConnectionRate: 10})
