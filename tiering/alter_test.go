@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,19 +34,19 @@ func TestSlotsAreAltered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots(1)
 		ctx, cancel := context.WithCancel(t.Context())
-		taken := 0
+		var taken atomic.Int32
 		for range 4 {
 			go func() {
 				if s.take(ctx) {
-					taken++
+					taken.Add(1)
 				}
 			}()
 			synctest.Wait()
 		}
-		want := func(n int, when string) {
+		want := func(n int32, when string) {
 			t.Helper()
-			if synctest.Wait(); taken != n {
-				t.Errorf("%s: %d taken", when, taken)
+			if synctest.Wait(); taken.Load() != n {
+				t.Errorf("%s: %d taken", when, taken.Load())
 			}
 		}
 		want(1, "at first")
