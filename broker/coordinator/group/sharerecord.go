@@ -11,7 +11,7 @@ import (
 //	key 10  group, member   value  rack nullable string, client id string, client host
 //	                               string, topics array of string
 //	key 11  group           value  epoch int32, metadata hash int64
-//	key 12  group           value  target epoch int32, made at int64, ms
+//	key 12  group           value  target epoch int32; tag 0: made at int64, ms
 //	key 13  group, member   value  array of (topic id uuid, array of int32)
 //	key 14  group, member   value  epoch int32, previous epoch int32, state int8, always 0,
 //	                               assigned: array of (topic id uuid, array of int32)
@@ -40,7 +40,7 @@ func (s *shareState) value(k stateKey) []byte {
 	case keyShareEpoch:
 		return append(binary.BigEndian.AppendUint64(appendInt32(newValue(), s.epoch), uint64(s.hash)), 0)
 	case keyShareTargetEpoch:
-		return append(binary.BigEndian.AppendUint64(appendInt32(newValue(), s.targetEpoch), uint64(s.targetTime)), 0)
+		return s.targetEpochValue()
 	case keyShareTarget:
 		if a, ok := s.target[k.name]; ok {
 			return targetValue(a)
@@ -118,8 +118,8 @@ func (s *shareState) replay(k stateKey, value []byte) error {
 		s.epoch, s.hash = r.int32(), r.int64()
 		r.tag0(nil)
 	case keyShareTargetEpoch:
-		s.targetEpoch, s.targetTime = r.int32(), r.int64()
-		r.tag0(nil)
+		s.targetEpoch, s.targetTime = r.int32(), 0
+		r.tag0(func(f *reader) { s.targetTime = f.int64() })
 	case keyShareTarget:
 		s.target[k.name] = readTarget(r)
 	case keySharePartitions:
