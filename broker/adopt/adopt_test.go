@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -139,8 +141,14 @@ func surveyed(t testing.TB, m *vfs.Mem, skip ...string) Plan {
 
 // memory is a metadata store that outlives a crash.
 type memory struct {
-	topics map[string]cluster.AdoptedTopic
-	next   int64
+	topics   map[string]cluster.AdoptedTopic
+	settings cluster.AdoptedSettings
+	next     int64
+}
+
+func (m *memory) AdoptSettings(_ context.Context, a cluster.AdoptedSettings) error {
+	m.settings = a
+	return nil
 }
 
 func (m *memory) AdoptTopic(_ context.Context, t cluster.AdoptedTopic) error {
@@ -322,17 +330,18 @@ func TestSurveyRefusesBeforeAnythingIsChanged(t *testing.T) {
 func TestSurveyLeavesBehindAndSaysSo(t *testing.T) {
 	m := kafka(t, append(healthy(),
 		topicRecord("tiered", 2), configRecord("tiered", "remote.storage.enable", "true"),
-		topicRecord("__share_group_state", 3), topicRecord("gone", 4), record(9, 0, segment.TopicID{4}), record(77, 9),
+		topicRecord("__remote_log_metadata", 3), topicRecord("gone", 4), record(9, 0, segment.TopicID{4}), record(77, 9),
 		record(4, 0, byte(4), "3", "log.cleaner.threads", "2")))
 	for _, dir := range []string{"gone-0.9bc1-delete", "stray-0"} {
 		must(t, m.MkdirAll("/kafka/"+dir))
 	}
 	must(t, m.Remove("/kafka/t-0/00000000000000000000.timeindex"))
+	write(t, m, "/kafka/"+cleanedName, nil) // as Kafka makes it, before anything was compacted
 	plan := surveyed(t, m, "tiered")
 	if len(plan.Refusals) > 0 || len(plan.Topics) != 1 {
 		t.Fatalf("%+v", plan)
 	}
-	for _, want := range []string{"topic tiered is left behind, as asked for", "__share_group_state", "gone-0.9bc1-delete", "stray-0 is left behind", "log.cleaner.threads (brokers: 3)", "indexes are built anew"} {
+	for _, want := range []string{"topic tiered is left behind, as asked for", "__remote_log_metadata", "gone-0.9bc1-delete", "stray-0 is left behind", "log.cleaner.threads (brokers: 3)", "indexes are built anew"} {
 		if !strings.Contains(strings.Join(plan.Notes, "\n"), want) {
 			t.Errorf("%q is not in %q", want, plan.Notes)
 		}
@@ -349,5 +358,39 @@ func TestSurveyLeavesBehindAndSaysSo(t *testing.T) {
 	must(t, d.Close())
 	if _, err := CarryOut(t.Context(), plan, target(m, s)); !errors.Is(err, ErrInTheWay) {
 		t.Errorf("over what is there: %v", err)
+	}
+}
+
+func TestSettingsAreAdopted(t *testing.T) {
+	m := kafka(t, append(healthy(),
+		record(4, 0, byte(32), "g", "share.auto.offset.reset", "earliest"), record(4, 0, byte(32), "g", "of.a.later.kafka", "1"),
+		record(4, 0, byte(16), "s", "interval.ms", "1000"),
+		record(14, 0, byte(2), "user", "alice", byte(0), "producer_byte_rate", int64(math.Float64bits(1<<20)), byte(0)),
+		record(11, 0, "alice", byte(2), "salt", "stored", "server", 8192), record(11, 0, "bob", byte(9), "salt", "stored", "server", 8192),
+		record(18, 0, segment.TopicID{9})))
+	plan := surveyed(t, m)
+	if len(plan.Refusals) > 0 {
+		t.Fatal(plan.Refusals)
+	}
+	for _, want := range []string{"config of.a.later.kafka of group g is not adopted", "a credential of bob is not adopted: mechanism 9", "1 access control entries are not adopted"} {
+		if !strings.Contains(strings.Join(plan.Notes, "\n"), want) {
+			t.Errorf("%q is not in %q", want, plan.Notes)
+		}
+	}
+	s := &memory{topics: map[string]cluster.AdoptedTopic{}}
+	_, err := CarryOut(t.Context(), plan, target(m, s))
+	must(t, err)
+	a := s.settings
+	if got := fmt.Sprint(a.GroupConfigs, a.MetricsConfigs, a.Credentials); got != "map[g:map[share.auto.offset.reset:earliest]] map[s:map[interval.ms:1000]] map[alice:map[SCRAM-SHA-512:SCRAM, 8192 iterations]]" {
+		t.Error(got)
+	}
+	if len(a.Quotas) != 1 || *a.Quotas[0].Entity["user"] != "alice" || a.Quotas[0].Limits["producer_byte_rate"] != 1<<20 {
+		t.Errorf("quotas %+v", a.Quotas)
+	}
+	if c := a.Credentials["alice"]["SCRAM-SHA-512"]; c.Salt != "c2FsdA==" || c.StoredKey != "c3RvcmVk" || c.ServerKey != "c2VydmVy" {
+		t.Error("the credential's keys are others")
+	}
+	if text, err := json.Marshal(plan); err != nil || strings.Contains(string(text), "c3RvcmVk") {
+		t.Errorf("the plan shows a secret, %v: %s", err, text)
 	}
 }

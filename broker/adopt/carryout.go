@@ -20,6 +20,7 @@ import (
 // Metadata is where topics are made known: a *cluster.Store.
 type Metadata interface {
 	AdoptTopic(ctx context.Context, t cluster.AdoptedTopic) error
+	AdoptSettings(ctx context.Context, a cluster.AdoptedSettings) error
 	SkipProducerIDs(ctx context.Context, next int64) error
 	Close() error
 }
@@ -274,7 +275,7 @@ func (c *carrier) metadata(ctx context.Context) (err error) {
 			return fmt.Errorf("topic %s: %w", t.Name, err)
 		}
 	}
-	return nil
+	return m.AdoptSettings(ctx, c.plan.Settings)
 }
 
 // finish writes what makes the directory a broker's, and gives it its name.

@@ -1,7 +1,7 @@
 // Package adopt makes a data directory of Varve out of the log directories that a stopped
 // Apache Kafka broker (KRaft) has left: topics with their ids and configs, partitions with
-// every record where it was, leader epochs, producer state, log starts, and the positions
-// of groups, which are records of __consumer_offsets.
+// every record where it was, leader epochs, producer state, log starts, groups and share
+// state, which are records of internal topics, and what administrators have set.
 //
 // It decides first and does then. Survey reads everything, every byte of every log, and
 // says what is adopted, what is left out and why, and what stands in the way; nothing is

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/varvelog/varve/broker/cluster"
 	"github.com/varvelog/varve/broker/cluster/kraft"
 	"github.com/varvelog/varve/broker/config"
 	"github.com/varvelog/varve/segment"
@@ -37,6 +38,8 @@ type Plan struct {
 	NextProducerID int64    `json:"next_producer_id"`
 	Notes          []string `json:"notes"`    // what is left out or changed, in sentences
 	Refusals       []string `json:"refusals"` // why nothing is adopted, in sentences
+
+	Settings cluster.AdoptedSettings `json:"settings"`
 }
 
 // Topic is a topic to be adopted.
@@ -63,7 +66,6 @@ type Log struct {
 
 // left are the internal topics that nobody here reads.
 var left = map[string]string{
-	"__share_group_state":   "share groups are not supported",
 	"__remote_log_metadata": "it describes Kafka's remote tier",
 }
 
@@ -106,6 +108,7 @@ func Survey(o Source) (Plan, error) {
 	if len(s.plan.Refusals) > 0 {
 		return s.plan, nil
 	}
+	s.settings()
 	return s.plan, s.topics()
 }
 
@@ -201,7 +204,7 @@ func (s *survey) identify(dir string) error {
 
 func (s *survey) checkpoint(dir, name string) (map[string]int64, error) {
 	p, err := segment.ReadFile(s.FS, filepath.Join(dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(p) == 0 { // Kafka makes the file before it has anything to say
 		return nil, nil
 	}
 	if err != nil {
@@ -243,9 +246,6 @@ func (s *survey) topics() error {
 		if s.meta.Topics[name] == nil {
 			s.refuse("topic %s, which is to be left behind, is not there", name)
 		}
-	}
-	for _, b := range s.meta.Brokers {
-		s.note("a dynamic config of a broker is not adopted; set it in Varve's own settings where it is wanted: %s", b)
 	}
 	s.plan.NextProducerID = s.meta.NextProducerID
 	return nil
@@ -289,13 +289,16 @@ func (s *survey) topic(t *kraft.Topic) error {
 	return nil
 }
 
+// layout are the configs of internal topics that say how long the log is, and in which parts.
+var layout = []string{"cleanup.policy", "retention.bytes", "retention.ms", "segment.bytes"}
+
 // settle writes down what a new topic of ours would have written down. Of the configs of
 // internal topics, which Kafka itself has chosen, those are kept that lay out the log.
 func (s *survey) settle(t *Topic) {
 	internal := slices.Contains(config.InternalTopics, t.Name)
 	kept := map[string]string{}
 	for name, value := range t.Configs {
-		if !internal || name == "cleanup.policy" || name == "segment.bytes" {
+		if !internal || slices.Contains(layout, name) {
 			kept[name] = value
 		}
 	}

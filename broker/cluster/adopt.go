@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -49,6 +51,40 @@ func (s *Store) AdoptTopic(ctx context.Context, t AdoptedTopic) error {
 		return err
 	}
 	return s.WaitFor(ctx, revision)
+}
+
+// AdoptedSettings are what the administrators of another cluster have set.
+type AdoptedSettings struct {
+	GroupConfigs   map[string]map[string]string `json:"group_configs"`
+	MetricsConfigs map[string]map[string]string `json:"client_metrics"`
+	Quotas         []Quota                      `json:"client_quotas"`
+	Credentials    map[string]Credentials       `json:"-"` // by user; secrets
+}
+
+// AdoptSettings stores settings over what there is. Adopting the same again does nothing.
+func (s *Store) AdoptSettings(ctx context.Context, a AdoptedSettings) error {
+	image := s.Image()
+	for _, group := range slices.Sorted(maps.Keys(a.GroupConfigs)) {
+		if err := s.SetGroupConfigs(ctx, group, image.GroupConfigs(group), a.GroupConfigs[group]); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.MetricsConfigs)) {
+		if err := s.SetMetricsConfigs(ctx, name, image.MetricsConfigs(name), a.MetricsConfigs[name]); err != nil {
+			return err
+		}
+	}
+	for _, q := range a.Quotas {
+		if err := s.SetQuota(ctx, q.Entity, image.QuotaOf(q.Entity), q.Limits); err != nil {
+			return err
+		}
+	}
+	for _, user := range slices.Sorted(maps.Keys(a.Credentials)) {
+		if err := s.SetCredentials(ctx, user, image.Credentials(user), a.Credentials[user]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SkipProducerIDs makes sure that no producer id below next is handed out.

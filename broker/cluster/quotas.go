@@ -19,8 +19,8 @@ func (e QuotaEntity) key() string { return encode(e) }
 
 // Quota is the quotas of an entity, by name. It never changes; do not write to it.
 type Quota struct {
-	Entity QuotaEntity
-	Limits map[string]float64
+	Entity QuotaEntity        `json:"entity"`
+	Limits map[string]float64 `json:"limits"`
 }
 
 func (q Quota) equal(o Quota) bool { return maps.Equal(q.Limits, o.Limits) } // under one key

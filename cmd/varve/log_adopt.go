@@ -135,6 +135,10 @@ func printPlan(p *printer, plan adopt.Plan) error {
 			return err
 		}
 	}
+	if a := plan.Settings; len(a.GroupConfigs)+len(a.MetricsConfigs)+len(a.Quotas)+len(a.Credentials) > 0 {
+		fmt.Fprintf(p.out, "settings: configs of %d groups, %d subscriptions to metrics, quotas of %d entities, credentials of %d users\n",
+			len(a.GroupConfigs), len(a.MetricsConfigs), len(a.Quotas), len(a.Credentials))
+	}
 	for _, n := range plan.Notes {
 		p.note("note: %s", n)
 	}

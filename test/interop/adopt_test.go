@@ -288,6 +288,22 @@ func TestAdoptsADirectoryThatApacheKafkaWrote(t *testing.T) {
 	}
 }
 
+// adopted stops an Apache Kafka broker cleanly and adopts its directory.
+func adopted(t *testing.T, k *harness.ApacheKafka) (dir string) {
+	t.Helper()
+	if err := k.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Wait(testLimit); err != nil && k.Running() {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(t.TempDir(), "data")
+	if out, err := harness.TryOutput(t, "", harness.Varve(t), "log", "adopt", k.Dir, "--set", "log.dirs="+dir, "--set", "node.id=0"); err != nil {
+		t.Fatalf("adopt: %v\n%s", err, out)
+	}
+	return dir
+}
+
 func sameFile(t *testing.T, x, y string) bool {
 	t.Helper()
 	a, err := os.Stat(x)

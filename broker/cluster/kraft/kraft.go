@@ -1,6 +1,7 @@
 // Package kraft reads what Apache Kafka's KRaft keeps of topics in __cluster_metadata-0:
-// names, ids, configs, partitions with replicas and leader epochs, and the next producer
-// id. It reads a directory of a broker that has stopped; it takes no part in a quorum.
+// names, ids, configs, partitions with replicas and leader epochs, the next producer id, and
+// what administrators have set: configs of groups, subscriptions to metrics, quotas, SCRAM
+// credentials. It reads a directory of a broker that has stopped; it takes no part in a quorum.
 //
 // The directory is a log of record batches with a snapshot (<offset>-<epoch>.checkpoint,
 // the same batches) in place of what lies before it. A record's value is a frame version,
@@ -13,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/segment"
 )
@@ -20,8 +22,8 @@ import (
 // Metadata is what the records say, all of them applied.
 type Metadata struct {
 	Topics         map[string]*Topic
-	NextProducerID int64    // every smaller one may have been handed out
-	Brokers        []string // dynamic configs of brokers that were set
+	NextProducerID int64 // every smaller one may have been handed out
+	Settings       Settings
 
 	ids     map[segment.TopicID]*Topic
 	pending []pending // records of an open metadata transaction (KIP-868)
@@ -56,7 +58,12 @@ const (
 	configRecord           = 4
 	partitionChangeRecord  = 5
 	removeTopicRecord      = 9
+	credentialRecord       = 11
+	quotaRecord            = 14
 	producerIDsRecord      = 15
+	aclRecord              = 18
+	removeACLRecord        = 19
+	removeCredentialRecord = 22
 	beginTransactionRecord = 23
 	endTransactionRecord   = 24
 	abortTransactionRecord = 25
@@ -64,14 +71,9 @@ const (
 
 var newest = map[uint64]uint64{
 	topicRecord: 0, partitionRecord: 2, configRecord: 0, partitionChangeRecord: 2, removeTopicRecord: 0, producerIDsRecord: 0,
+	credentialRecord: 0, removeCredentialRecord: 0, quotaRecord: 0, aclRecord: 0, removeACLRecord: 0,
 	beginTransactionRecord: 0, endTransactionRecord: 0, abortTransactionRecord: 0,
 }
-
-// Resource types of a config record.
-const (
-	topicResource  = 2
-	brokerResource = 4
-)
 
 type pending struct {
 	kind, version uint64
@@ -80,7 +82,7 @@ type pending struct {
 
 // New returns what a cluster has before its first record.
 func New() *Metadata {
-	return &Metadata{Topics: map[string]*Topic{}, ids: map[segment.TopicID]*Topic{}}
+	return &Metadata{Topics: map[string]*Topic{}, Settings: newSettings(), ids: map[segment.TopicID]*Topic{}}
 }
 
 // Apply takes in the value of one data record.
@@ -136,6 +138,18 @@ func (m *Metadata) apply(kind, version uint64, body []byte) error {
 		err = m.change(r)
 	case configRecord:
 		m.config(r)
+	case quotaRecord:
+		m.Settings.quota(r)
+	case credentialRecord:
+		m.Settings.credential(r)
+	case removeCredentialRecord:
+		m.Settings.removeCredential(r)
+	case aclRecord:
+		if id := r.uuid(); !r.bad {
+			m.Settings.ACLs[id] = struct{}{}
+		}
+	case removeACLRecord:
+		delete(m.Settings.ACLs, r.uuid())
 	case removeTopicRecord:
 		if t := m.ids[r.uuid()]; t != nil && !r.bad {
 			delete(m.ids, t.ID)
@@ -212,30 +226,6 @@ func (m *Metadata) change(r *reader) error {
 	return nil
 }
 
-func (m *Metadata) config(r *reader) {
-	kind := r.take(1)
-	resource, name := r.string(), r.string()
-	value, null := r.nullable()
-	if r.bad {
-		return
-	}
-	switch kind[0] {
-	case topicResource:
-		if t := m.Topics[resource]; t != nil && null {
-			delete(t.Configs, name)
-		} else if t != nil {
-			t.Configs[name] = value
-		}
-	case brokerResource:
-		if !null {
-			if resource == "" {
-				resource = "all"
-			}
-			m.Brokers = append(m.Brokers, name+" (brokers: "+resource+")")
-		}
-	}
-}
-
 // reader takes fields off a message. What does not fit makes it bad; every later field
 // is then zero, and nothing is allocated by a length that is only claimed.
 type reader struct {
@@ -269,6 +259,16 @@ func (r *reader) int32() int32 {
 	}
 	return 0
 }
+
+func (r *reader) byte() byte {
+	if p := r.take(1); p != nil {
+		return p[0]
+	}
+	return 0
+}
+
+// bytes copies: a record is a view of what was read.
+func (r *reader) bytes() []byte { return slices.Clone(r.take(r.length())) }
 
 func (r *reader) int64() int64 {
 	if p := r.take(8); p != nil {

@@ -2,6 +2,7 @@ package kraft
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -55,9 +56,55 @@ func TestAnAbortedMetadataTransactionLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestWhatAdministratorsHaveSet(t *testing.T) {
+	config := func(kind byte, of, name, value string) []byte {
+		return message(4, 0, []byte{kind}, text(of), text(name), text(value), []byte{0})
+	}
+	unset := func(kind byte, of, name string) []byte {
+		return message(4, 0, []byte{kind}, text(of), text(name), []byte{0, 0})
+	}
+	alice := []byte("\x03\x05user\x06alice\x00\x0aclient-id\x00\x00")
+	again := []byte("\x03\x0aclient-id\x00\x00\x05user\x06alice\x00")
+	quota := func(entity []byte, key string, high byte, remove byte) []byte {
+		return message(14, 0, entity, text(key), []byte{high, 0xf0, 0, 0, 0, 0, 0, 0, remove, 0})
+	}
+	credential := func(user string, mechanism byte) []byte {
+		return message(11, 0, text(user), []byte{mechanism}, text("salt"), text("stored"), text("server"), []byte{0, 0, 0x20, 0, 0})
+	}
+	var other [16]byte
+	m := apply(t,
+		config(32, "g", "share.auto.offset.reset", "earliest"), config(32, "left", "share.auto.offset.reset", "earliest"), unset(32, "left", "share.auto.offset.reset"),
+		config(16, "s", "interval.ms", "1000"), config(4, "", "log.cleaner.threads", "2"), config(4, "1", "log.cleaner.threads", "3"), unset(4, "1", "log.cleaner.threads"),
+		quota(alice, "producer_byte_rate", 0x3f, 0), quota(alice, "consumer_byte_rate", 0x3f, 0), quota(again, "consumer_byte_rate", 0, 1),
+		credential("alice", 1), credential("alice", 2), credential("bob", 1), message(22, 0, text("bob"), []byte{1, 0}),
+		message(18, 0, id[:], []byte{2}, text("t"), []byte{3}, text("User:alice"), text("*"), []byte{3, 3, 0}), message(18, 0, other[:]), message(19, 0, other[:], []byte{0}))
+	s := m.Settings
+	got := fmt.Sprint(s.Groups, s.Metrics, s.Brokers, len(s.ACLs))
+	if want := "map[g:map[share.auto.offset.reset:earliest]] map[s:map[interval.ms:1000]] map[:map[log.cleaner.threads:2]] 1"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if len(s.Quotas) != 1 {
+		t.Fatalf("quotas of %d entities", len(s.Quotas))
+	}
+	for _, q := range s.Quotas {
+		if *q.Entity["user"] != "alice" || q.Entity["client-id"] != nil || len(q.Entity) != 2 || fmt.Sprint(q.Limits) != "map[producer_byte_rate:1]" {
+			t.Errorf("%v: %v", q.Entity, q.Limits)
+		}
+	}
+	want := Credential{8192, []byte("salt"), []byte("stored"), []byte("server")}
+	if c := s.Credentials[Login{"alice", 2}]; len(s.Credentials) != 2 || fmt.Sprint(c) != fmt.Sprint(want) {
+		t.Errorf("credentials %v", s.Credentials)
+	}
+}
+
+// text is a compact string, or compact bytes.
+func text(s string) []byte { return append([]byte{byte(len(s) + 1)}, s...) }
+
 func FuzzApply(f *testing.F) {
 	f.Add(topic, partition)
 	f.Add(message(4, 0, []byte("\x02\x02t\x02k\x02v\x00")), message(15, 0, make([]byte, 21)))
+	f.Add(message(14, 0, []byte("\x02\x05user\x00\x00\x02k12345678\x00\x00")), message(11, 0, []byte("\x02u\x01\x02s\x02k\x02k1234\x00")))
+	f.Add(message(4, 0, []byte("\x20\x02g\x02k\x02v\x00")), message(18, 0, id[:]))
 	f.Add(message(9, 0, id[:], []byte{0}), message(5, 2, []byte{0, 0, 0, 0}, id[:], []byte{1, 1, 4, 0, 0, 0, 1}))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		m := New()
