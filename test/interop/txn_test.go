@@ -307,3 +307,115 @@ func TestTxnStateIsReadByDumpLog(t *testing.T) {
 		}
 	}
 }
+
+// TestHangingTransactionsAreFoundAndAborted (KIP-664): with verification off a client's batch
+// may begin a transaction that its coordinator knows nothing of. kafka-transactions finds
+// those, and no other, as it does on Apache Kafka; its abort lets readers pass.
+func TestHangingTransactionsAreFoundAndAborted(t *testing.T) {
+	t.Parallel()
+	const unverified = "transaction.partition.verification.enable=false"
+	varve := hang(t, harness.StartBroker(t, unverified).Address)
+	kafka := hang(t, harness.StartKafka(t, unverified).Address)
+	if len(varve) != len(kafka) {
+		t.Fatalf("%d tables, and %d of Apache Kafka", len(varve), len(kafka))
+	}
+	for i := range varve {
+		if varve[i] != kafka[i] {
+			t.Errorf("varve:\n%s\nKafka:\n%s", varve[i], kafka[i])
+		}
+	}
+	want := []string{
+		"partition 0, producer +0, epoch 0, coordinator's -1, from 0; partition 1, producer +1000, epoch 7, coordinator's -1, from 0",
+		"stable to [0 0 0]", "", "stable to [3 3 0]", "partition 2: open",
+	}
+	if !slices.Equal(varve, want) {
+		t.Errorf("%q, want %q", varve, want)
+	}
+}
+
+// hang begins three transactions: one without its coordinator's knowledge, one of a producer
+// that no coordinator knows, and one as it should be. It ends what hangs, and returns what
+// the tool finds before and after.
+func hang(t *testing.T, address string) (found []string) {
+	t.Helper()
+	topic, id := topicOf(t), topicOf(t, "id")
+	createOn(t, address, topic, 3)
+	harness.Until(t, testLimit, "leaders", func() error { return led(t, address, topic) })
+	s := &txnTold{t: t, c: dial(t, address), topic: topic, id: id}
+	s.find()
+	s.init("first", 5, id, int32(longTransaction.Milliseconds()), 0, -1)
+	topicID := topicIDAt(t, s.c, topic)
+	for partition, producer := range []struct {
+		id    int64
+		epoch int16
+	}{{s.first.ProducerID, s.first.ProducerEpoch}, {s.first.ProducerID + 1000, 7}} {
+		for sequence := range int32(2) {
+			q := produceRequest(topic, topicID, int32(partition), recordBatch(nil, []byte("hanging"), func(b *kmsg.RecordBatch) {
+				b.Attributes, b.ProducerID, b.ProducerEpoch, b.FirstSequence = 0x10, producer.id, producer.epoch, sequence
+			}))
+			q.TransactionID = &id
+			if err := kerr.ErrorForCode(ask[*kmsg.ProduceResponse](t, s.c, 9, q).Topics[0].Partitions[0].ErrorCode); err != nil {
+				t.Fatalf("produce to partition %d of %s: %v", partition, address, err)
+			}
+		}
+	}
+	p := clientOf(t, address, kgo.TransactionalID(id+"-2"), kgo.TransactionTimeout(longTransaction), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := p.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, p, &kgo.Record{Topic: topic, Partition: 2, Value: []byte("open")})
+
+	run := func(args ...string) string {
+		t.Helper()
+		return harness.Kafka(t, "", transactionsCommand, append([]string{"--bootstrap-server", address}, args...)...)
+	}
+	find := func() {
+		t.Helper()
+		var rows []string
+		for line := range strings.Lines(run("find-hanging", "--topic", topic, "--max-transaction-timeout", "0")) {
+			row := strings.Fields(line)
+			if len(row) == 8 && row[0] == topic {
+				producer, err := strconv.ParseInt(row[2], 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rows = append(rows, fmt.Sprintf("partition %s, producer +%d, epoch %s, coordinator's %s, from %s", row[1], producer-s.first.ProducerID, row[3], row[4], row[5]))
+			}
+		}
+		slices.Sort(rows)
+		found = append(found, strings.Join(rows, "; "))
+	}
+	stable := func() {
+		t.Helper()
+		a := kadm.NewClient(p)
+		committed, err := a.ListCommittedOffsets(t.Context(), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var offsets []int64
+		for partition := range int32(3) {
+			o, _ := committed.Lookup(topic, partition)
+			offsets = append(offsets, o.Offset)
+		}
+		found = append(found, fmt.Sprint("stable to ", offsets))
+	}
+	find()
+	stable()
+	run("abort", "--topic", topic, "--partition", "0", "--start-offset", "0")
+	run("abort", "--topic", topic, "--partition", "1", "--producer-id", fmt.Sprint(s.first.ProducerID+1000), "--producer-epoch", "7", "--coordinator-epoch", "-1")
+	find()
+	stable()
+	if err := p.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Errorf("the transaction that did not hang: %v", err)
+	}
+	c := clientOf(t, address, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	for {
+		fetches := c.PollFetches(t.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range fetches.Records() {
+			return append(found, fmt.Sprintf("partition %d: %s", r.Partition, r.Value))
+		}
+	}
+}
