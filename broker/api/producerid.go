@@ -16,6 +16,8 @@ func (s *Server) initProducerID(ctx context.Context, _ *call, q *kmsg.InitProduc
 		p.ErrorCode = kerr.InvalidRequest.Code
 		return p
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	if q.TransactionalID != nil {
 		return s.Transactions.Init(ctx, q)
 	}
