@@ -1,5 +1,7 @@
 package txn
 
+import "math"
+
 // Transaction is one transactional id.
 type Transaction struct {
 	id string
@@ -190,9 +192,10 @@ func (t *Transaction) Verify(p Producer, tp Partition) int16 {
 }
 
 // TimedOut reports whether the transaction has been open for longer than its producer
-// allows (transaction.timeout.ms).
+// allows (transaction.timeout.ms). One without end is of two-phase commit (KIP-939), in a
+// log that Kafka has written: whether it commits is for others to decide.
 func (t *Transaction) TimedOut(now int64) bool {
-	return t.pending == nil && t.m.State == Ongoing && t.m.Started+int64(t.m.Timeout) < now
+	return t.pending == nil && t.m.State == Ongoing && t.m.Timeout != math.MaxInt32 && t.m.Started+int64(t.m.Timeout) < now
 }
 
 // Expire removes an id that has not been used for age ms (transactional.id.expiration.ms).
