@@ -61,6 +61,9 @@ func (s *Server) keepExisting(q *kmsg.TxnOffsetCommitRequest) (refused [][]bool)
 // returns what the append has to show of that.
 func (s *Server) admitOffsets(ctx context.Context, version int16, q *kmsg.TxnOffsetCommitRequest) (partition.Guard, int16) {
 	unverified := !s.Config().Transactions.Verify && version < addingOffsets // newer ones rely on being added
+	if q.Group == "" {
+		return partition.Unguarded, kerr.InvalidGroupID.Code
+	}
 	if unverified || len(q.Topics) == 0 {
 		return partition.Unguarded, 0
 	}
