@@ -5,8 +5,10 @@ package interop
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -165,4 +167,117 @@ func TestAdoptsSettingsAndShareGroupsOfApacheKafka(t *testing.T) {
 	if again > 0 || len(accepted)+len(rest) != total {
 		t.Errorf("%d records were accepted from Kafka and %d from Varve, %d of them for the second time", len(accepted), len(rest), again)
 	}
+}
+
+// TestAdoptsGroupsOfEveryProtocolInUse: groups of the classic, the consumer, the streams and
+// the share protocol, with members that are there, and an open transaction are described after
+// an adoption as before: every kind of record that Apache Kafka writes of them is read. The
+// transaction is still open for its producer's next life to abort.
+func TestAdoptsGroupsOfEveryProtocolInUse(t *testing.T) {
+	k := harness.StartKafka(t)
+	name := topicOf(t)
+	classic, consumer, share := name+"-classic", name+"-consumer", name+"-share"
+	c := dial(t, k.Address)
+	join := joinRequest(classic)
+	join.InstanceID, join.SessionTimeoutMillis = kmsg.StringPtr("static"), 300_000
+	coordinate(t, k.Address, classic)
+	joined := ask[*kmsg.JoinGroupResponse](t, c, 9, join)
+	refusedWith(t, "join", joined.ErrorCode, nil)
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Group, sync.MemberID, sync.Generation, sync.InstanceID = classic, joined.MemberID, joined.Generation, join.InstanceID
+	sync.ProtocolType, sync.Protocol = joined.ProtocolType, joined.Protocol
+	sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: joined.MemberID, MemberAssignment: []byte("mine")}}
+	refusedWith(t, "sync", ask[*kmsg.SyncGroupResponse](t, c, 5, sync).ErrorCode, nil)
+
+	streams := newStreamsStory(t, k.Address, name+"-streams") // makes a topic of two partitions
+	streams.made(k.Address)
+	streams.beat("the first joins", "a")
+	streams.beat("the second joins", "b", func(q *kmsg.StreamsGroupHeartbeatRequest) {
+		q.UserEndpoint = &kmsg.StreamsGroupHeartbeatRequestUserEndpoint{Host: "h", Port: 4711}
+		q.ClientTags = []kmsg.StreamsGroupHeartbeatRequestClientTag{{Key: "zone", Value: "z1"}}
+	})
+	streams.beat("the first is told to revoke", "a")
+
+	epochs := map[string]int32{}
+	beat := func(member string, owned []int32) {
+		t.Helper()
+		q := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		q.Group, q.MemberID, q.MemberEpoch, q.RebalanceTimeoutMillis = consumer, member, epochs[member], 300_000
+		q.SubscribedTopicNames, q.SubscribedTopicRegex, q.ServerAssignor = []string{streams.in}, kmsg.StringPtr(name+".*-in"), kmsg.StringPtr("range")
+		q.RackID, q.Topics = kmsg.StringPtr("r1"), []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		if owned != nil {
+			q.Topics = append(q.Topics, kmsg.ConsumerGroupHeartbeatRequestTopic{TopicID: topicIDAt(t, c, streams.in), Partitions: owned})
+		}
+		p := ask[*kmsg.ConsumerGroupHeartbeatResponse](t, c, 1, q)
+		refusedWith(t, "heartbeat of "+member, p.ErrorCode, nil)
+		epochs[member] = p.MemberEpoch
+	}
+	coordinate(t, k.Address, consumer)
+	beat("a", nil)
+	beat("b", nil)
+	beat("a", []int32{0, 1}) // is told to give one back
+
+	coordinate(t, k.Address, share)
+	heartbeat := kmsg.NewPtrShareGroupHeartbeatRequest()
+	heartbeat.GroupID, heartbeat.MemberID, heartbeat.SubscribedTopicNames = share, "a", []string{streams.in}
+	refusedWith(t, "heartbeat of the share group", ask[*kmsg.ShareGroupHeartbeatResponse](t, c, 1, heartbeat).ErrorCode, nil)
+
+	transaction := func(address string) *kgo.Client {
+		return clientOf(t, address, kgo.TransactionalID(name), kgo.TransactionTimeout(longTransaction), kgo.DefaultProduceTopic(streams.in))
+	}
+	open := transaction(k.Address)
+	if err := open.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, open, &kgo.Record{Value: []byte("of an open transaction")})
+
+	describe := func(address string) (told []string) {
+		t.Helper()
+		for _, group := range []string{classic, consumer, share, streams.group} {
+			coordinate(t, address, group)
+		}
+		c := dial(t, address)
+		q := kmsg.NewPtrDescribeGroupsRequest()
+		q.Groups = []string{classic}
+		told = append(told, canonical(ask[*kmsg.DescribeGroupsResponse](t, c, 6, q)))
+		of := kmsg.NewPtrConsumerGroupDescribeRequest()
+		of.Groups = []string{consumer}
+		told = append(told, canonical(ask[*kmsg.ConsumerGroupDescribeResponse](t, c, 1, of)))
+		shares := kmsg.NewPtrShareGroupDescribeRequest()
+		shares.GroupIDs = []string{share}
+		told = append(told, canonical(ask[*kmsg.ShareGroupDescribeResponse](t, c, 1, shares)))
+		tasks := kmsg.NewPtrStreamsGroupDescribeRequest()
+		tasks.Groups = []string{streams.group}
+		transactions := kmsg.NewPtrDescribeTransactionsRequest()
+		transactions.TransactionalIDs = []string{name}
+		harness.Until(t, testLimit, "coordinator of "+name, func() error {
+			p := ask[*kmsg.DescribeTransactionsResponse](t, c, 0, transactions)
+			if code := p.TransactionStates[0].ErrorCode; code != 0 {
+				return errors.New(codeName(code))
+			}
+			told = append(told, canonical(p))
+			return nil
+		})
+		// How many partitions internal topics need is no record: the next heartbeat says it.
+		return append(told, strings.ReplaceAll(canonical(ask[*kmsg.StreamsGroupDescribeResponse](t, c, 0, tasks)), "NumPartitions:2", "NumPartitions:0"))
+	}
+	before := describe(k.Address)
+	b := harness.StartBroker(t, "log.dirs="+adopted(t, k), "node.id=0")
+	after := describe(b.Address)
+	for i := range before {
+		equal(t, "group", after[i], before[i])
+	}
+	if all := strings.Join(before, " "); strings.Count(all, "GROUP_ID_NOT_FOUND") > 0 || !strings.Contains(all, "4711") || !strings.Contains(all, "Reconciling") || !strings.Contains(all, "Ongoing") {
+		t.Errorf("Kafka's groups are not in use, or its transaction is not open: %s", all)
+	}
+	next := transaction(b.Address)
+	if err := next.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, next, &kgo.Record{Value: []byte("of the next")})
+	if err := next.EndTransaction(within(t), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	reader := clientOf(t, b.Address, kgo.ConsumeTopics(streams.in), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	equal(t, "first committed record", string(poll(t, reader, 1)[0].Value), "of the next")
 }
