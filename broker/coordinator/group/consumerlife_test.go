@@ -305,6 +305,24 @@ func TestCommitIsFencedByEpoch(t *testing.T) {
 			t.Errorf("%s: code %d, want %d", c.name, got, c.want)
 		}
 	}
+	// Who is behind with one partition commits none, be it by which code it may.
+	r := kmsg.NewPtrOffsetCommitRequest()
+	r.Version, r.Group, r.MemberID, r.Generation = 9, "g", "a", 2
+	for partition, note := range map[int32]string{left[0]: "", 3: "", 2: strings.Repeat("x", 101)} {
+		p := kmsg.NewOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset, p.Metadata = partition, 9, &note
+		r.Topics = append(r.Topics, kmsg.OffsetCommitRequestTopic{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}})
+	}
+	ticket := l.ticket()
+	l.take(l.g.Commit(l.now, ticket, r))
+	for _, topic := range l.answers[ticket].(*kmsg.OffsetCommitResponse).Topics {
+		if p := topic.Partitions[0]; p.ErrorCode != staleMemberEpoch {
+			t.Errorf("partition %d beside one of a later epoch: code %d", p.Partition, p.ErrorCode)
+		}
+	}
+	if v := l.g.offsets["t"][left[0]]; v.Offset != 5 {
+		t.Errorf("offset %d is committed beside a partition of a later epoch", v.Offset)
+	}
 	if got := l.g.ValidateFetch(sptr("a"), 2); got != staleMemberEpoch {
 		t.Errorf("fetch in an old epoch: %d", got)
 	}

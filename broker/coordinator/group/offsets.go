@@ -64,6 +64,9 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 	if g.modern() && g.state != Dead {
 		fenced, code = g.validateModern(r)
 	}
+	if code == 0 && fenced != nil {
+		code = g.stalePart(r, fenced)
+	}
 	if code != 0 {
 		out.reply(t, CommitError(r, code))
 		return out
@@ -73,7 +76,7 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 		g.touch(now, m)
 	}
 	response := CommitError(r, 0)
-	commits, records := g.offsetRecords(now, r, response, fenced)
+	commits, records := g.offsetRecords(now, r, response)
 	if len(records) == 0 {
 		out.reply(t, response)
 		return out
@@ -82,10 +85,32 @@ func (g *Group) Commit(now int64, t Ticket, r *kmsg.OffsetCommitRequest) Output 
 	return out
 }
 
+// stalePart asks fenced of every partition that would be committed: the code of one is that
+// of all, as in Kafka, for who is behind with one shall ask again with all.
+func (g *Group) stalePart(r *kmsg.OffsetCommitRequest, fenced func(topicPartition, TopicID) int16) int16 {
+	for i := range r.Topics {
+		id, _ := g.committed(&r.Topics[i])
+		for j := range r.Topics[i].Partitions {
+			p := &r.Topics[i].Partitions[j]
+			if g.noteTooLong(p) {
+				continue
+			}
+			if code := fenced(topicPartition{r.Topics[i].Topic, p.Partition}, id); code != 0 {
+				return code
+			}
+		}
+	}
+	return 0
+}
+
+func (g *Group) noteTooLong(p *kmsg.OffsetCommitRequestTopicPartition) bool {
+	return p.Metadata != nil && tooLong(*p.Metadata, g.limits.OffsetMetadataMax)
+}
+
 // offsetRecords are the records of a commit. Partitions that have none get their code in
-// the response. fenced, where it is not nil, is asked of each partition. A topic may have gone
-// since the request was looked at: what is committed is of the topic that there is.
-func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, fenced func(topicPartition, TopicID) int16) (commits []commit, records []batch.Record) {
+// the response. A topic may have gone since the request was looked at: what is committed is
+// of the topic that there is.
+func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse) (commits []commit, records []batch.Record) {
 	for i := range r.Topics {
 		topic := &r.Topics[i]
 		name := strings.Clone(topic.Topic)
@@ -97,17 +122,11 @@ func (g *Group) offsetRecords(now int64, r *kmsg.OffsetCommitRequest, response *
 				response.Topics[i].Partitions[j].ErrorCode = gone
 				continue
 			}
-			if p.Metadata != nil && tooLong(*p.Metadata, g.limits.OffsetMetadataMax) {
+			if g.noteTooLong(p) {
 				response.Topics[i].Partitions[j].ErrorCode = offsetMetadataTooLarge
 				continue
 			}
 			tp := topicPartition{name, p.Partition}
-			if fenced != nil {
-				if code := fenced(tp, id); code != 0 {
-					response.Topics[i].Partitions[j].ErrorCode = code
-					continue
-				}
-			}
 			v := newOffset(now, r, id, p)
 			g.order++
 			v.record = g.order
@@ -169,7 +188,7 @@ func newOffset(now int64, r *kmsg.OffsetCommitRequest, id TopicID, p *kmsg.Offse
 }
 
 // validateModern is validateCommit for a group of a later protocol. fenced, where it is not
-// nil, is to be asked of each partition.
+// nil, is to be asked of each partition, see stalePart.
 func (g *Group) validateModern(r *kmsg.OffsetCommitRequest) (fenced func(topicPartition, TopicID) int16, code int16) {
 	switch {
 	case g.streams != nil:

@@ -11,6 +11,9 @@ func (g *Group) CommitTransaction(now int64, t Ticket, r *kmsg.TxnOffsetCommitRe
 	var out Output
 	q := asCommit(r)
 	fenced, code := g.validateTransaction(q)
+	if code == 0 && fenced != nil {
+		code = g.stalePart(q, fenced)
+	}
 	if code != 0 {
 		out.reply(t, CommitTransactionError(r, code))
 		return out
@@ -19,7 +22,7 @@ func (g *Group) CommitTransaction(now int64, t Ticket, r *kmsg.TxnOffsetCommitRe
 		g.touch(now, m)
 	}
 	response := CommitError(q, 0)
-	commits, records := g.offsetRecords(now, q, response, fenced)
+	commits, records := g.offsetRecords(now, q, response)
 	if len(records) == 0 {
 		out.reply(t, asTransaction(response, r.Version))
 		return out
