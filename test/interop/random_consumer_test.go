@@ -18,7 +18,7 @@ import (
 // to comes first: who knows the topics that are made later knows it, too.
 func readyForConsumers(s *side) {
 	for _, group := range randomGroups {
-		coordinate(s, s.address, s.name(group))
+		s.coordinates(group)
 		for _, set := range []string{"consumer.assignment.interval.ms=0", "consumer.session.timeout.ms=60000"} {
 			key, value, _ := strings.Cut(set, "=")
 			q := alterRequest(s.name(group), kmsg.IncrementalAlterConfigOpSet, key, value)

@@ -29,7 +29,7 @@ func readyForClassic(s *side) {
 	s.creates("two", 2)
 	s.creates("one", 1)
 	for _, group := range randomGroups {
-		coordinate(s, s.address, s.name(group))
+		s.coordinates(group)
 		s.anchors(group)
 	}
 }

@@ -165,6 +165,17 @@ func (s *side) creates(topic topicName, partitions int32, configs ...string) {
 	s.awaitLeaders(topic)
 }
 
+// coordinates waits until there is a coordinator of the group.
+func (s *side) coordinates(group topicName) {
+	s.Helper()
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.CoordinatorKey = s.name(group)
+	refusedWith(s, "find "+s.name(group), must[*kmsg.FindCoordinatorResponse](s, 0, find).ErrorCode, nil)
+	describe := kmsg.NewPtrDescribeGroupsRequest()
+	describe.Groups = []string{s.name(group)}
+	refusedWith(s, "describe "+s.name(group), must[*kmsg.DescribeGroupsResponse](s, 0, describe).Groups[0].ErrorCode, nil)
+}
+
 // anchors commits an offset that nobody deletes: the group exists at both brokers.
 func (s *side) anchors(group topicName) {
 	s.Helper()

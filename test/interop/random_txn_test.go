@@ -19,7 +19,7 @@ import (
 func readyForTxn(s *side) {
 	s.creates("two", 2)
 	s.creates("one", 1)
-	coordinate(s, s.address, s.prefix+"g")
+	s.coordinates("g")
 	s.anchors("g")
 	for _, slot := range txnSlots {
 		s.findTxn(slot)
