@@ -64,7 +64,7 @@ func (b *Broker) openDirs(context.Context) error {
 		b.Log.Error("a log directory could not be opened; its partitions are offline until it can and the broker is started again", zap.String("dir", u.path), zap.Error(u.err))
 	}
 	if len(b.dirs) == 0 {
-		return errors.Join(errs...)
+		return fmt.Errorf("no directory of log.dirs can be used: %w", errors.Join(errs...))
 	}
 	for _, d := range b.dirs {
 		for _, fault := range d.Faults() {

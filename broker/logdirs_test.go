@@ -39,16 +39,21 @@ func newDisks(t *testing.T) disks {
 
 func (d disks) open(t *testing.T, dirs string) *Broker {
 	t.Helper()
+	b, err := d.tryOpen(t, dirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (d disks) tryOpen(t *testing.T, dirs string) (*Broker, error) {
+	t.Helper()
 	c, _, err := config.Load(config.Sources{Sets: []string{"log.dirs=" + dirs, "varve.metadata.dir=" + d.metadata, "varve.bucket=file:" + d.metadata + "/bucket",
 		"listeners=PLAINTEXT://127.0.0.1:0", "varve.http.listener=127.0.0.1:0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Open(t.Context(), Options{Config: c, Log: zap.NewNop(), FS: d.Mem})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return Open(t.Context(), Options{Config: c, Log: zap.NewNop(), FS: d.Mem})
 }
 
 // produce appends one record with acks=all and returns what its producer is told.
@@ -230,6 +235,17 @@ func TestBrokenLogDirStopsNoOther(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A broker none of whose directories can be opened says which setting names them.
+func TestNoLogDirThatCanBeUsedIsExplained(t *testing.T) {
+	d := newDisks(t)
+	heal := d.Inject(vfs.Fault{Op: vfs.OpList, Err: syscall.EACCES})
+	defer heal()
+	_, err := d.tryOpen(t, "/a,/b")
+	if err == nil || !strings.Contains(err.Error(), "no directory of log.dirs can be used: ") {
+		t.Errorf("start: %v", err)
 	}
 }
 
