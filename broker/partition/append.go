@@ -85,11 +85,11 @@ func (p *Partition) admit(a Append, c *config.Topic) (batch.Batch, batch.Marker,
 		return nil, batch.Marker{}, err
 	case len(rest) > 0:
 		return nil, batch.Marker{}, fmt.Errorf("%w: more than one batch for one partition", batch.ErrInvalid)
-	case b.Size() > int(c.MaxMessageBytes):
-		return nil, batch.Marker{}, fmt.Errorf("%w: %d bytes, at most %d", ErrMessageTooLarge, b.Size(), c.MaxMessageBytes)
-	case b.Control() && a.Internal:
+	case b.Control() && a.Internal: // of any size: the transaction has to end
 		marker, err := batch.ReadMarker(b)
 		return b, marker, err
+	case b.Size() > int(c.MaxMessageBytes):
+		return nil, batch.Marker{}, fmt.Errorf("%w: %d bytes, at most %d", ErrMessageTooLarge, b.Size(), c.MaxMessageBytes)
 	case b.BaseOffset() != 0 && !a.Internal:
 		return nil, batch.Marker{}, fmt.Errorf("%w: base offset %d instead of 0", batch.ErrInvalid, b.BaseOffset())
 	case a.Internal:

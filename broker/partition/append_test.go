@@ -141,6 +141,20 @@ func TestWhatIsTooLargeAsTheTopicStoresItIsRefused(t *testing.T) {
 	}
 }
 
+// TestAMarkerIsNeverTooLarge: whatever has become of max.message.bytes since it began, a
+// transaction ends.
+func TestAMarkerIsNeverTooLarge(t *testing.T) {
+	c := defaults()
+	h := newHouse(t, c)
+	h.produce(sent{id: 4, n: 1, txn: true}.batch(t, 0))
+	c.MaxMessageBytes = 10
+	h.p.SetConfig(c)
+	h.marker(4, 0, true)
+	if o := h.p.Offsets(); o.LastStable != 2 || o.End != 2 {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestLogAppendTimeIsTheBrokers(t *testing.T) {
 	c := defaults()
 	c.LogAppendTime = true
