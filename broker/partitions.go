@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -228,12 +229,40 @@ func (b *Broker) loadCoordinator(c loader, t *cluster.Topic, index int32) {
 	}
 	epoch := t.Partitions[index].LeaderEpoch
 	b.background.Go(func() {
-		err := c.Load(b.life, index, epoch, coordinatorLog{p})
-		loaded := err == nil || errors.Is(err, coordinator.ErrStaleEpoch) || errors.Is(err, coordinator.ErrUnloaded)
-		if !loaded && b.life.Err() == nil {
-			b.Log.Error("could not load a partition of a coordinator; what lives in it is not served", zap.String("topic", t.Name), zap.Int32("partition", index), zap.Error(err))
+		for pause := firstReload; ; pause = min(2*pause, lastReload) {
+			if o := p.Offsets(); !o.Leader || o.LeaderEpoch != epoch {
+				return // somebody else loads it, or nobody, as when its topic was deleted
+			}
+			err := c.Load(b.life, index, epoch, coordinatorLog{p})
+			loaded := err == nil || errors.Is(err, coordinator.ErrStaleEpoch) || errors.Is(err, coordinator.ErrUnloaded)
+			if loaded || b.life.Err() != nil {
+				return
+			}
+			b.Log.Error("could not load a partition of a coordinator; what lives in it is not served, and it is tried again", zap.String("topic", t.Name), zap.Int32("partition", index), zap.Duration("pause", pause), zap.Error(err))
+			if !wait(b.life, pause) {
+				return
+			}
 		}
 	})
+}
+
+// Pauses before a partition of a coordinator is loaded again: a read may have failed that
+// will not the next time. What is damaged for good is told of every few minutes.
+const (
+	firstReload = 100 * time.Millisecond
+	lastReload  = 5 * time.Minute
+)
+
+// wait returns false where ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (b *Broker) unloadCoordinators() {
