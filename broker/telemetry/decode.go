@@ -53,7 +53,7 @@ type decoder struct {
 	looked  int // messages that were looked at
 	points  []point
 	member  string // attributeMember, "" if there is none
-	leftOut int    // points beyond most or with too many labels, and messages too large to be looked at
+	leftOut int    // points beyond most or with too many or too long labels, and messages too large to be looked at
 }
 
 // decode reads a push. It returns ErrInvalidRecord for what is no MetricsData.
@@ -229,11 +229,22 @@ func (d *decoder) buckets(name string, delta bool, h *metrics.HistogramDataPoint
 }
 
 func (d *decoder) add(p point) {
-	if len(d.points) >= d.most || len(p.labels) > maxLabels {
+	if len(d.points) >= d.most || len(p.labels) > maxLabels || longNames(p.labels) {
 		d.leftOut++
 		return
 	}
 	d.points = append(d.points, p)
+}
+
+// longNames tells whether no series has room for the names of labels. They are made legible
+// for each point, under the lock of all clients: one name of a resource may be a hundred
+// times as long as a series.
+func longNames(labels []label) bool {
+	size := 0
+	for _, l := range labels {
+		size += len(l.name)
+	}
+	return size > maxSeries
 }
 
 // appendLabels appends attributes whose values are text, numbers or truth values, until

@@ -152,6 +152,21 @@ func TestSeriesThatAreTooLongAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestNamesThatNoSeriesHoldsAreLeftOutBeforeTheyAreRead: each point was named under the lock
+// of all clients, and a name of the resource that they share may have 256 KiB.
+func TestNamesThatNoSeriesHoldsAreLeftOutBeforeTheyAreRead(t *testing.T) {
+	long := strings.Repeat("n", maxSeries+1)
+	for what, push := range map[string][]byte{
+		"of the resource": encodedOf(t, attributes(long, "v"), gaugeOf("a", 1), gaugeOf("b", 1)),
+		"of the points":   encoded(t, gaugeOf("a", 1, long, "v"), gaugeOf("b", 1, long[:600], "v", long[:500], "v")),
+	} {
+		d, err := decode(push, 10)
+		if err != nil || len(d.points) != 0 || d.leftOut != 2 {
+			t.Errorf("%s: %d points, %d left out: %v", what, len(d.points), d.leftOut, err)
+		}
+	}
+}
+
 func TestWhatIsNoPushIsRefusedWhole(t *testing.T) {
 	good := encoded(t, gaugeOf("m", 1), gaugeOf("n", 2))
 	notUTF8 := encoded(t, gaugeOf("mm", 1))
