@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -179,7 +180,7 @@ func (l *Limiter) window(k Kind, shared Entity, now time.Time) *window {
 
 // sensor finds or makes the sensor of those who share a quota. l.mu is held.
 func (l *Limiter) sensor(k Kind, shared Entity, now time.Time) *sensor {
-	key := sensorKey{k, shared}
+	key := sensorKey{k, Entity{User: short(shared.User), ClientID: short(shared.ClientID), IP: shared.IP}}
 	s, ok := l.sensors[key]
 	if !ok {
 		l.sweep(now)
@@ -197,6 +198,19 @@ func (l *Limiter) sensor(k Kind, shared Entity, now time.Time) *sensor {
 	}
 	s.used = now
 	return s
+}
+
+// maxSensorName is the longest name, in bytes, that a sensor is known by: clients call
+// themselves what they like, in up to 32 KiB, and maxSensors of them would be 2 GiB.
+const maxSensorName = 256
+
+// short is a part by which a sensor may be known: a long name by its hash.
+func short(p Part) Part {
+	if len(p.name) > maxSensorName {
+		sum := sha256.Sum256([]byte(p.name))
+		p.name = string(sum[:])
+	}
+	return p
 }
 
 // sweep forgets sensors that say nothing any more, at most once a window. l.mu is held.

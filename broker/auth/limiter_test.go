@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -221,6 +222,22 @@ func TestClientsBeyondTheLimitShareOneSensor(t *testing.T) {
 	}
 	if got := len(l.sensors); got != 11 {
 		t.Errorf("%d sensors, want 10 and the one that is shared", got)
+	}
+}
+
+// TestLongNamesAreNotKept: clients call themselves what they like, and each sensor would
+// keep up to 32 KiB of it.
+func TestLongNamesAreNotKept(t *testing.T) {
+	l := NewLimiter(kafkas)
+	l.SetQuotas(NewQuotas(map[Entity]map[string]float64{{ClientID: Default}: {"producer_byte_rate": 1000}}))
+	name := func(last string) string { return strings.Repeat("n", 1<<15-2) + last }
+	wantWait(t, "a long name", l.Record(ProducerBytes, "u", name("a"), 10_000, epoch), 0)
+	wantWait(t, "another", l.Record(ProducerBytes, "u", name("b"), 10_000, epoch), 0)
+	wantWait(t, "the first again", l.Record(ProducerBytes, "u", name("a"), 10_000, epoch), 9_750*time.Millisecond)
+	for key := range l.sensors {
+		if n := len(key.entity.ClientID.name); n > maxSensorName {
+			t.Errorf("a name of %d bytes is kept", n)
+		}
 	}
 }
 
