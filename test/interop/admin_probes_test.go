@@ -248,6 +248,7 @@ func quotaProbes() []adminProbe {
 		{name: "quota of 0", request: quotas(alice, quotaOp(rate, 0))},
 		{name: "quota below 0", request: quotas(alice, quotaOp("request_percentage", -1))},
 		{name: "quota with a fraction", request: quotas(alice, quotaOp(rate, 1.5))},
+		{name: "quota just below a whole number", request: quotas(alice, quotaOp(rate, 999.9999999))},
 		{name: "quota too large", request: quotas(alice, quotaOp(rate, 1e30))},
 		{name: "quota of connections too large", request: quotas(quotaEntity("ip", "<default>"), quotaOp("connection_creation_rate", math.MaxInt32+1))},
 		{name: "quota twice", request: quotas(alice, quotaOp(rate, 1), quotaOp(rate, 2))},
