@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -584,4 +587,147 @@ func TestAFirstRoundWithoutRoomBelowACoordinator(t *testing.T) {
 		return nil
 	})
 	s.goesOn(api.TransactionTopic)
+}
+
+// TestACopyGoesOnOverFullCoordinators (R31, C10): one disk, then the other, has no room for
+// what the coordinators of transactions and of groups write, again and again, while a topic
+// is copied in transactions. Each record is there once.
+func TestACopyGoesOnOverFullCoordinators(t *testing.T) {
+	t.Parallel()
+	const records, windows, refusals, progress = 400, 8, 3, 20
+	s := serve(t)
+	s.createTopic()
+	s.settle()
+	s.succeeds("init", func() int16 { return s.init("x") }) // homes are known
+	s.succeeds("commit", func() int16 { return s.commit(1, 0) })
+	fill := s.client(kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for i := range records {
+		if err := fill.ProduceSync(t.Context(), kgo.StringRecord(fmt.Sprint(i))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	var copied atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var copying sync.WaitGroup
+	defer copying.Wait()
+	defer cancel()
+	for window := range windows {
+		topic := []string{api.TransactionTopic, api.OffsetsTopic}[window%2]
+		var refused atomic.Int64
+		path := s.home(topic) + "/" + topic + "-0"
+		counted := s.disk.Inject(vfs.Fault{Op: vfs.OpWrite, Path: path, Wait: func() { refused.Add(1) }})
+		room := s.disk.Inject(vfs.Fault{Op: vfs.OpWrite, Path: path, Err: syscall.ENOSPC})
+		if window == 0 { // not before: it might be done by then
+			copying.Go(func() {
+				for ctx.Err() == nil && copied.Load() < records {
+					s.copySome(ctx, records, &copied)
+				}
+			})
+		}
+		harness.Until(t, waitLimit, "refusals", func() error {
+			if n := refused.Load(); n < refusals && copied.Load() < records {
+				return fmt.Errorf("%d", n)
+			}
+			return nil
+		})
+		room()
+		counted()
+		from := copied.Load()
+		harness.Until(t, waitLimit, "progress", func() error {
+			if n := copied.Load(); n < min(from+progress, records) {
+				return fmt.Errorf("%d of %d records, from %d on", n, records, from)
+			}
+			return nil
+		})
+	}
+	harness.Until(t, waitLimit, "the end of the copy", func() error {
+		if n := copied.Load(); n < records {
+			return fmt.Errorf("%d of %d records", n, records)
+		}
+		return nil
+	})
+
+	seen := make([]int, records)
+	reader := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {1: kgo.NewOffset().At(0)}}), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	for n := 0; n < records; {
+		fetches := reader.PollFetches(t.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			i, err := strconv.Atoi(string(r.Value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[i]++
+			n++
+		})
+	}
+	for i, n := range seen {
+		if n != 1 {
+			t.Errorf("record %d is there %d times", i, n)
+		}
+	}
+}
+
+func (s *served) client(options ...kgo.Opt) *kgo.Client {
+	s.t.Helper()
+	c, err := kgo.NewClient(append(options, kgo.SeedBrokers(s.b.Address("PLAINTEXT")))...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+// copySome copies partition 0 of "t" to partition 1, until the session cannot begin any more,
+// or all is done; copied is where the group is.
+func (s *served) copySome(ctx context.Context, records int64, copied *atomic.Int64) {
+	session, err := kgo.NewGroupTransactSession(
+		kgo.SeedBrokers(s.b.Address("PLAINTEXT")), kgo.TransactionalID("copier"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }), kgo.HeartbeatInterval(100*time.Millisecond), kgo.MetadataMinAge(50*time.Millisecond),
+	)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer session.Close()
+	for ctx.Err() == nil {
+		q := kmsg.NewPtrOffsetFetchRequest()
+		of := kmsg.NewOffsetFetchRequestGroup()
+		of.Group = "copiers"
+		q.Groups = []kmsg.OffsetFetchRequestGroup{of}
+		p, err := q.RequestWith(ctx, session.Client())
+		if err != nil {
+			return
+		}
+		for _, topic := range p.Groups[0].Topics {
+			for _, at := range topic.Partitions {
+				if at.Partition == 0 {
+					copied.Store(at.Offset)
+				}
+			}
+		}
+		if copied.Load() >= records {
+			return
+		}
+		poll, stop := context.WithTimeout(ctx, time.Second)
+		fetches := session.PollRecords(poll, 5)
+		stop()
+		if session.Begin() != nil {
+			return
+		}
+		promise := kgo.AbortingFirstErrPromise(session.Client())
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Partition == 0 {
+				session.Produce(ctx, &kgo.Record{Partition: 1, Value: r.Value}, promise.Promise())
+			}
+		})
+		if _, err := session.End(ctx, promise.Err() == nil); err != nil {
+			s.t.Logf("end: %v", err) // what is read again is written again
+		}
+	}
 }
