@@ -87,7 +87,7 @@ func (s *Server) createInternalTopics(ctx context.Context, c *call, missing []gr
 	q := kmsg.NewPtrCreateTopicsRequest()
 	q.Version = 7
 	q.TimeoutMillis = 2 * p.HeartbeatIntervalMillis
-	for _, m := range missing {
+	for _, m := range portion(missing) {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = m.Name, m.Partitions, m.ReplicationFactor
 		for name, value := range m.Configs {
@@ -116,6 +116,19 @@ func (s *Server) createInternalTopics(ctx context.Context, c *call, missing []gr
 			st.StatusDetail += "; Creation failed: " + strings.Join(failed, ", ") + "."
 		}
 	}
+}
+
+// portion is those that one request may create, the first at least: the others are asked
+// for again with the next heartbeats. All together were refused, each time, where an
+// application needs more.
+func portion(missing []group.NewTopic) []group.NewTopic {
+	total := 0
+	for i := range missing {
+		if total += int(missing[i].Partitions); total > maxNewPartitions && i > 0 {
+			return missing[:i]
+		}
+	}
+	return missing
 }
 
 func (s *Server) streamsGroupDescribe(_ *call, q *kmsg.StreamsGroupDescribeRequest) *kmsg.StreamsGroupDescribeResponse {
