@@ -29,6 +29,8 @@ func TestSubscriptionsToClientsMetricsAreChecked(t *testing.T) { // KIP-714
 		{"match", "client_id=[", "Illegal", false},
 		{"match", "client_id=" + strings.Repeat("a", maxMatch), "", false},
 		{"match", "client_id=" + strings.Repeat("a", maxMatch+1), "Illegal", false},
+		{"match", "client_id=" + strings.Repeat("a|b|", 5000), "", false},
+		{"match", "client_id=" + strings.Repeat(".{1000}", 1000), "Illegal", false}, // 40 MB, were it compiled
 	} {
 		err := CheckClientMetrics(map[string]string{c.key: c.value})
 		var interval *PushIntervalError

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+
+	"github.com/varvelog/varve/broker/config"
 )
 
 // Topics can be subscribed to by pattern (KIP-848). What a pattern stands for is found
@@ -57,23 +59,10 @@ func compileRegex(pattern string) (*regexp.Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := patternSize(alone); n > maxPattern {
+	if n := config.PatternSize(alone); n > maxPattern {
 		return nil, fmt.Errorf("written out it has %d steps, and at most %d are allowed", n, maxPattern)
 	}
 	return regexp.Compile(`^(?:` + pattern + `)$`)
-}
-
-// patternSize is no less than the instructions that a pattern compiles to, repetitions being
-// written out, and the ranges of its classes. The parser has bounded their product and the depth.
-func patternSize(re *syntax.Regexp) int {
-	n := max(len(re.Rune), 1)
-	for _, sub := range re.Sub {
-		n += patternSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		n *= max(re.Min, re.Max, 1)
-	}
-	return n
 }
 
 // Match is patterns of a group whose topics are to be found: Find does it, needs no lock
