@@ -98,6 +98,7 @@ func (t *Transaction) Init(now int64, timeout int32, expected Producer, fresh in
 		n.ProducerEpoch, n.LastEpoch = t.m.ProducerEpoch+1, t.m.ProducerEpoch
 	case expected.Epoch == t.m.LastEpoch:
 		// It asks again for what it was given. Another producer would have taken LastEpoch away.
+		n.PrevProducerID = t.m.PrevProducerID // and it may ask once more
 	default:
 		return answer(producerFenced)
 	}
