@@ -121,7 +121,7 @@ func consume(c *cobra.Command, f *flags, topic string, o consumeFlags) error {
 	}
 	defer client.CloseAllowingRebalance()
 	err = q.read(c.Context(), client, p, plan)
-	defer time.AfterFunc(leaveTimeout, end).Stop() // a broker that does not answer would hold closing up
+	time.AfterFunc(leaveTimeout, end) // a broker that does not answer would hold up what follows, and closing
 	if q.group != "" && err == nil {
 		// What was printed counts as read, also when the reader was interrupted.
 		if err = client.CommitMarkedOffsets(life); err != nil {

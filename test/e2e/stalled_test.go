@@ -83,22 +83,41 @@ func mustEnd(t *testing.T, r *raw) {
 }
 
 // TestConsumeEndsBesideABrokerThatStands: a member whose group does not answer ends all the
-// same when it is told to, and says what it could not do.
+// same when it is told to, whether it has something left to commit or only to leave. What it
+// has printed is committed, or it says that it could not be.
 func TestConsumeEndsBesideABrokerThatStands(t *testing.T) {
-	t.Parallel()
-	b := harness.StartBroker(t, quick()...)
-	b.Run("topic", "create", "standing")
-	writer := dial(t, b)
-	if p := writer.produce("standing", 0, at0(t, 10)); p.ErrorCode != 0 {
-		t.Fatalf("produce: %s", errorName(p.ErrorCode))
-	}
-	c := harness.StartProcess(t, "varve consume", exec.Command(harness.Build(t, "./cmd/varve"),
-		"consume", "standing", "--group", "standing", "--from-beginning", "--bootstrap-server", b.Address))
-	c.WaitLine(t, "", time.Minute)
-	b.Pause(t)
-	defer b.Resume(t)
-	_ = c.Stop(time.Minute)
-	if c.Running() || !strings.Contains(c.Output(), "commit offsets of group standing: ") {
-		t.Errorf("consume, running: %v, said:\n%s", c.Running(), c.Output())
+	for _, wait := range []bool{false, true} {
+		t.Run(fmt.Sprintf("waits for its commit %v", wait), func(t *testing.T) {
+			t.Parallel()
+			b := harness.StartBroker(t, quick()...)
+			b.Run("topic", "create", "standing")
+			writer := dial(t, b)
+			if p := writer.produce("standing", 0, at0(t, 10)); p.ErrorCode != 0 {
+				t.Fatalf("produce: %s", errorName(p.ErrorCode))
+			}
+			committed := func() error {
+				if described := b.Run("group", "describe", "standing", "--json"); !strings.Contains(described, `"current_offset":1`) {
+					return errors.New(described)
+				}
+				return nil
+			}
+			c := harness.StartProcess(t, "varve consume", exec.Command(harness.Build(t, "./cmd/varve"),
+				"consume", "standing", "--group", "standing", "--from-beginning", "--bootstrap-server", b.Address))
+			c.WaitLine(t, "", time.Minute)
+			if wait {
+				harness.Until(t, time.Minute, "commit", committed)
+			}
+			b.Pause(t)
+			_ = c.Stop(time.Minute)
+			b.Resume(t)
+			if c.Running() {
+				t.Fatalf("consume does not end; it said:\n%s", c.Output())
+			}
+			if said := strings.Contains(c.Output(), "commit offsets of group standing: "); !said {
+				if err := committed(); err != nil {
+					t.Errorf("consume said %q, and the group is %v", c.Output(), err)
+				}
+			}
+		})
 	}
 }
