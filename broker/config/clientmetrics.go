@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,40 +87,8 @@ func validMatch(pattern string) bool {
 	if !found || strings.Contains(expression, "=") || expression == "" || len(expression) > maxMatch || !slices.Contains(clientMatches, strings.TrimSpace(name)) {
 		return false
 	}
-	_, err := compileMatch(expression)
+	_, err := CompilePattern(strings.TrimSpace(expression))
 	return err == nil
-}
-
-// maxMatchSize bounds the instructions that an expression compiles to, PatternSize: every
-// list of names that maxMatch allows is below. What repeats much of itself would take
-// hundreds of megabytes, and seconds for each client that asks what to push, while all
-// others wait.
-const maxMatchSize = 1 << 16
-
-// compileMatch makes a pattern that holds for the whole of what it is held against.
-func compileMatch(expression string) (*regexp.Regexp, error) {
-	expression = strings.TrimSpace(expression)
-	parsed, err := syntax.Parse(expression, syntax.Perl)
-	if err != nil {
-		return nil, err
-	}
-	if n := PatternSize(parsed); n > maxMatchSize {
-		return nil, fmt.Errorf("the expression has %d instructions, more than %d", n, maxMatchSize)
-	}
-	return regexp.Compile(`\A(?:` + expression + `)\z`)
-}
-
-// PatternSize is no less than the instructions that a pattern compiles to, repetitions being
-// written out, and the ranges of its classes. The parser has bounded their product and the depth.
-func PatternSize(re *syntax.Regexp) int {
-	n := max(len(re.Rune), 1)
-	for _, sub := range re.Sub {
-		n += PatternSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		n *= max(re.Min, re.Max, 1)
-	}
-	return n
 }
 
 // DescribeClientMetrics tells every config of a subscription, in the order of the table.

@@ -41,7 +41,7 @@ func ParseSubscription(configs map[string]string) (Subscription, error) {
 	}
 	for _, pattern := range splitList(configs["match"]) {
 		name, expression, _ := strings.Cut(pattern, "=")
-		whole, err := compileMatch(expression)
+		whole, err := CompilePattern(strings.TrimSpace(expression))
 		if err != nil {
 			return Subscription{}, fmt.Errorf("%w: match=%s: %w", ErrInvalid, pattern, err)
 		}

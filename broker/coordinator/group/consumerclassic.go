@@ -134,6 +134,15 @@ func (p *consumerStep) findClassic(id string, r *kmsg.JoinGroupRequest) (*consum
 
 // classicMember finds the member of a request of the classic protocol.
 func (c *consumerGroup) classicMember(id string, instance *string) (*consumerMember, int16) {
+	m, code := c.find(id, instance)
+	if code == 0 && m.classic == nil {
+		return nil, unknownMemberID
+	}
+	return m, code
+}
+
+// find finds a member, a static one by its instance id, under which it has to have this id.
+func (c *consumerGroup) find(id string, instance *string) (*consumerMember, int16) {
 	m := c.state.members[id]
 	if instance != nil {
 		m = c.state.members[c.static[*instance]]
@@ -141,7 +150,7 @@ func (c *consumerGroup) classicMember(id string, instance *string) (*consumerMem
 			return nil, refused.Code
 		}
 	}
-	if m == nil || m.classic == nil {
+	if m == nil {
 		return nil, unknownMemberID
 	}
 	return m, 0
@@ -236,20 +245,10 @@ func (g *Group) leaveConsumer(now int64, answers []kmsg.LeaveGroupResponseMember
 // leaver finds a member that leaves. An administrator names static ones by their instance
 // id alone.
 func (c *consumerGroup) leaver(id string, instance *string) (*consumerMember, int16) {
-	m := c.state.members[id]
-	if instance != nil {
-		m = c.state.members[c.static[*instance]]
-		if id == "" && m != nil {
-			id = m.id
-		}
-		if refused := fencedInstance(m, id, *instance); refused != nil {
-			return nil, refused.Code
-		}
+	if id == "" && instance != nil {
+		id = c.static[*instance]
 	}
-	if m == nil {
-		return nil, unknownMemberID
-	}
-	return m, 0
+	return c.find(id, instance)
 }
 
 // validateCommit checks who commits. Where fenced is not nil the member is behind its

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/broker/config"
 )
 
 // Refusal is an error that a request is answered with.
@@ -56,7 +58,7 @@ func validatePattern(pattern *string) *Refusal {
 	if len(*pattern) > maxString {
 		return refuse(invalidRegularExpression, "SubscribedTopicRegex can't be longer than %d bytes.", maxString)
 	}
-	if _, err := compileRegex(*pattern); err != nil {
+	if _, err := config.CompilePattern(*pattern); err != nil {
 		return refuse(invalidRegularExpression, "SubscribedTopicRegex `%s` is not a valid regular expression: %s.", *pattern, err)
 	}
 	return nil

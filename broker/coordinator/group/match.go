@@ -1,10 +1,8 @@
 package group
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
-	"regexp/syntax"
 	"slices"
 
 	"github.com/varvelog/varve/broker/config"
@@ -18,11 +16,6 @@ const (
 	// regexPause is the least time, ms, between two rounds of matching all topics with a
 	// group's patterns because there are other topics.
 	regexPause = 1000
-
-	// maxPattern bounds the instructions that a pattern compiles to: every list of names that
-	// a record can hold (maxString) is below, and what repeats much of itself many times is
-	// not. The largest takes a few MB, and a tenth of a second for a topic's name.
-	maxPattern = 1 << 16
 
 	// matchPart is how many topics are matched in one go, see Match.Find.
 	matchPart = 16
@@ -52,19 +45,6 @@ func (r *resolvedRegex) sameTopics(o *resolvedRegex) bool {
 	return slices.Equal(r.topics, o.topics)
 }
 
-// compileRegex makes a pattern that matches whole names. Kafka's are those of RE2/J
-// (KIP-848), which is the syntax of Go's.
-func compileRegex(pattern string) (*regexp.Regexp, error) {
-	alone, err := syntax.Parse(pattern, syntax.Perl) // a ")" might close our group
-	if err != nil {
-		return nil, err
-	}
-	if n := config.PatternSize(alone); n > maxPattern {
-		return nil, fmt.Errorf("written out it has %d steps, and at most %d are allowed", n, maxPattern)
-	}
-	return regexp.Compile(`^(?:` + pattern + `)$`)
-}
-
 // Match is patterns of a group whose topics are to be found: Find does it, needs no lock
 // and may take long. Then Group.Matched is to be called.
 type Match struct {
@@ -82,7 +62,7 @@ func (m *Match) Find(turn func(part func()) error) error {
 		r := &resolvedRegex{topics: []string{}, version: m.metadata.Version(), time: m.time}
 		m.found[pattern] = r
 		var re *regexp.Regexp
-		if err := turn(func() { re, _ = compileRegex(pattern) }); err != nil {
+		if err := turn(func() { re, _ = config.CompilePattern(pattern) }); err != nil {
 			return err
 		}
 		if re == nil {
@@ -119,8 +99,12 @@ func (g *Group) Matched(now int64, m *Match) Output {
 	other := false
 	for _, pattern := range p.patterns(true) {
 		found := m.found[pattern]
-		if old := p.state.regexes[pattern]; found != nil && (old == nil || !old.sameTopics(found)) {
-			other = other || !old.sameTopics(found)
+		if found == nil {
+			continue // it came meanwhile
+		}
+		old := p.state.regexes[pattern]
+		changed := !old.sameTopics(found)
+		if other = other || changed; changed || old == nil {
 			p.edit().regexes[pattern] = found
 		}
 	}
