@@ -11,9 +11,6 @@ import (
 	"github.com/varvelog/varve/broker/config"
 )
 
-// mechanisms of SCRAM by their numbers in the protocol.
-var mechanisms = map[int8]string{1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}
-
 // settings decides of what administrators have set.
 func (s *survey) settings() {
 	from := &s.meta.Settings
@@ -60,7 +57,7 @@ func (s *survey) configs(kind string, from map[string]map[string]string, alter f
 func (s *survey) credentials() map[string]cluster.Credentials {
 	all := map[string]cluster.Credentials{}
 	for login, c := range s.meta.Settings.Credentials {
-		mechanism, known := mechanisms[login.Mechanism]
+		mechanism, known := cluster.Mechanisms[login.Mechanism]
 		if !known {
 			s.note("a credential of %s is not adopted: mechanism %d is not known", login.User, login.Mechanism)
 			continue

@@ -33,15 +33,11 @@ const (
 // scramMechanisms are the mechanisms in the order of the protocol's numbers.
 var scramMechanisms = []struct {
 	number int8
-	name   string
 	hash   func() hash.Hash
 }{
-	{scramSHA256, "SCRAM-SHA-256", sha256.New},
-	{scramSHA512, "SCRAM-SHA-512", sha512.New},
+	{scramSHA256, sha256.New},
+	{scramSHA512, sha512.New},
 }
-
-// mechanismName is the name of a mechanism that checkSCRAMUser has taken.
-func mechanismName(number int8) string { return scramMechanisms[number-scramSHA256].name }
 
 func (s *Server) describeUserSCRAMCredentials(_ *call, q *kmsg.DescribeUserSCRAMCredentialsRequest) *kmsg.DescribeUserSCRAMCredentialsResponse {
 	p := q.ResponseKind().(*kmsg.DescribeUserSCRAMCredentialsResponse)
@@ -82,7 +78,7 @@ func (s *Server) describeUserSCRAMCredentials(_ *call, q *kmsg.DescribeUserSCRAM
 func describedCredentials(credentials cluster.Credentials) []kmsg.DescribeUserSCRAMCredentialsResponseResultCredentialInfo {
 	var all []kmsg.DescribeUserSCRAMCredentialsResponseResultCredentialInfo
 	for _, m := range scramMechanisms {
-		if c, ok := credentials[m.name]; ok {
+		if c, ok := credentials[cluster.Mechanisms[m.number]]; ok {
 			to := kmsg.NewDescribeUserSCRAMCredentialsResponseResultCredentialInfo()
 			to.Mechanism, to.Iterations = m.number, c.Iterations
 			all = append(all, to)
@@ -159,7 +155,7 @@ func scramDeletion(user string, mechanism int8, has cluster.Credentials) scramCh
 	if err := checkSCRAMUser(user, mechanism); err != nil {
 		return scramChange{err: err}
 	}
-	name := mechanismName(mechanism)
+	name := cluster.Mechanisms[mechanism]
 	if _, ok := has[name]; !ok {
 		return scramChange{err: refuse(kerr.ResourceNotFound, "Attempt to delete a user credential that does not exist")}
 	}
@@ -182,7 +178,7 @@ func scramUpsertion(u *kmsg.AlterUserSCRAMCredentialsRequestUpsertion) scramChan
 	if err != nil {
 		return scramChange{err: err}
 	}
-	name, credential := mechanismName(u.Mechanism), scramCredential(u)
+	name, credential := cluster.Mechanisms[u.Mechanism], scramCredential(u)
 	return scramChange{make: func(old cluster.Credentials) cluster.Credentials {
 		next := maps.Clone(old)
 		if next == nil {

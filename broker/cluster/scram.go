@@ -24,7 +24,11 @@ func (c Credential) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "SCRAM, %d iterations", c.Iterations)
 }
 
-// Credentials are those of one user, by mechanism: SCRAM-SHA-256, SCRAM-SHA-512.
+// Mechanisms are the names of the mechanisms of SCRAM by their numbers in the protocol
+// (KIP-554).
+var Mechanisms = map[int8]string{1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}
+
+// Credentials are those of one user, by the name of the mechanism.
 type Credentials map[string]Credential
 
 // Credentials returns the SCRAM credentials of a user. Nil: none.

@@ -245,12 +245,7 @@ func TestAdoptsADirectoryThatApacheKafkaWrote(t *testing.T) {
 	if out, err := adopt(); err == nil || !strings.Contains(out, "Kafka still runs on it, or did not stop cleanly") {
 		t.Fatalf("while Kafka runs: %v\n%s", err, out)
 	}
-	if err := k.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Wait(testLimit); err != nil && k.Running() {
-		t.Fatal(err)
-	}
+	stopCleanly(t, k)
 	original := contents(t, k.Dir)
 	if out, err := adopt("--set", "node.id=7"); err == nil || !strings.Contains(out, "set node.id=0") {
 		t.Fatalf("as another node: %v\n%s", err, out)
@@ -288,8 +283,7 @@ func TestAdoptsADirectoryThatApacheKafkaWrote(t *testing.T) {
 	}
 }
 
-// adopted stops an Apache Kafka broker cleanly and adopts its directory.
-func adopted(t *testing.T, k *harness.ApacheKafka) (dir string) {
+func stopCleanly(t *testing.T, k *harness.ApacheKafka) {
 	t.Helper()
 	if err := k.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -297,6 +291,12 @@ func adopted(t *testing.T, k *harness.ApacheKafka) (dir string) {
 	if err := k.Wait(testLimit); err != nil && k.Running() {
 		t.Fatal(err)
 	}
+}
+
+// adopted stops an Apache Kafka broker cleanly and adopts its directory.
+func adopted(t *testing.T, k *harness.ApacheKafka) (dir string) {
+	t.Helper()
+	stopCleanly(t, k)
 	dir = filepath.Join(t.TempDir(), "data")
 	if out, err := harness.TryOutput(t, "", harness.Varve(t), "log", "adopt", k.Dir, "--set", "log.dirs="+dir, "--set", "node.id=0"); err != nil {
 		t.Fatalf("adopt: %v\n%s", err, out)
